@@ -1,0 +1,98 @@
+"""The vocabulary of cosparse: patterns, packed formats, workloads, measurements, errors.
+
+Standard library and NumPy only; every other package builds on these names.
+"""
+
+from .errors import (
+    ConfigError,
+    CorruptFileError,
+    CosparseError,
+    DataError,
+    InputError,
+    PatternError,
+    RunError,
+    ScenarioError,
+    SchemaVersionError,
+    ShapeError,
+    TrustError,
+    UnsupportedError,
+)
+from .formats import (
+    FORMATS,
+    BitmapTensor,
+    BlockTensor,
+    CSRTensor,
+    NMTensor,
+    PackedTensor,
+    VNMTensor,
+    load,
+    pack,
+    select,
+)
+from .patterns import (
+    NM,
+    PATTERNS,
+    VNM,
+    Block,
+    Dense,
+    Pattern,
+    Unstructured,
+    parse_pattern,
+)
+from .results import Kind, Measurement, Spread
+from .selection import keep_largest
+from .workload import (
+    GEMM_PHASES,
+    ConvGeometry,
+    Gemm,
+    Operand,
+    Phase,
+    TensorInfo,
+    Vector,
+    Workload,
+)
+
+__all__ = [
+    "FORMATS",
+    "GEMM_PHASES",
+    "NM",
+    "PATTERNS",
+    "VNM",
+    "BitmapTensor",
+    "Block",
+    "BlockTensor",
+    "CSRTensor",
+    "ConfigError",
+    "ConvGeometry",
+    "CorruptFileError",
+    "CosparseError",
+    "DataError",
+    "Dense",
+    "Gemm",
+    "InputError",
+    "Kind",
+    "Measurement",
+    "NMTensor",
+    "Operand",
+    "PackedTensor",
+    "Pattern",
+    "PatternError",
+    "Phase",
+    "RunError",
+    "ScenarioError",
+    "SchemaVersionError",
+    "ShapeError",
+    "Spread",
+    "TensorInfo",
+    "TrustError",
+    "Unstructured",
+    "UnsupportedError",
+    "VNMTensor",
+    "Vector",
+    "Workload",
+    "keep_largest",
+    "load",
+    "pack",
+    "parse_pattern",
+    "select",
+]
