@@ -55,7 +55,12 @@ METHODS: dict[str, Method] = {
         ),
         Method("sdgp", "N:M output gradients in BP", prunes_gradient=True),
         Method("sdwp", "N:M weights in BP", prunes_bp=True),
-        Method("bdwp", "N:M weights in FF and BP, each along its own axis", prunes_ff=True, prunes_bp=True),
+        Method(
+            "bdwp",
+            "N:M weights in FF and BP, each along its own axis",
+            prunes_ff=True,
+            prunes_bp=True,
+        ),
     )
 }
 

@@ -82,7 +82,11 @@ def _round_to_odd(array: Array) -> Array:
 
 def selection_keys(array: Array, dtype: str) -> Array:
     """Integer magnitudes of `array` rounded to `dtype`: its bits without the sign."""
-    stored = encode(array, dtype)
+    return sign_cleared(encode(array, dtype))
+
+
+def sign_cleared(stored: Array) -> Array:
+    """The bits of stored float values as integers, without the sign."""
     bits = stored.view(f"<i{stored.itemsize}")
     return bits & np.iinfo(bits.dtype).max
 

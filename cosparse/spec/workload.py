@@ -227,7 +227,9 @@ def _op_from_json(item: dict[str, Any]) -> Gemm | Vector:
         operand = fields[side]
         fields[side] = Operand(**{**operand, "pattern": parse_pattern(operand["pattern"])})
     if fields["conv"] is not None:
-        fields["conv"] = ConvGeometry(
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in fields["conv"].items()}
-        )
+        conv: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in fields["conv"].items()
+        }
+        fields["conv"] = ConvGeometry(**conv)
     return Gemm(**fields)

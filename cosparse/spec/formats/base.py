@@ -162,5 +162,3 @@ def check_scales(tensor: PackedTensor, scales: Array | None) -> None:
     check_plane("scales", scales, (tensor.conv_groups, tensor.layout.lanes), "<f4")
     if not np.isfinite(scales).all():  # type: ignore[arg-type]
         raise CorruptFileError("plane 'scales': expected finite values")
-
-

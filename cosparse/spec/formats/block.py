@@ -1,7 +1,8 @@
 """Block-sparse tensor (BSR) with blocks of rows x cols (lanes x reduction entries).
 
     row_pointers  [conv_group * block_row + 1]   uint32, first block of every block row
-    block_columns [block]                        uint32, ascending in a block row: tap * ceil(K/cols) + column
+    block_columns [block]                        uint32, ascending in a block row:
+                                                 tap * ceil(K / cols) + column
     values        [block][row][col]              in the value dtype, edge blocks padded with +0
 
 A block never crosses a tap or a convolution group.
@@ -46,7 +47,7 @@ class BlockTensor(PackedTensor):
 
     def block_rows(self) -> Array:
         """Row of every block in `row_pointers` order, (blocks,)."""
-        counts = np.diff(self.row_pointers.astype(np.int64))
+        counts: Array = np.diff(self.row_pointers.astype(np.int64))
         return np.repeat(np.arange(len(counts)), counts)
 
     def decoded_values(self) -> Array:
@@ -79,7 +80,9 @@ class BlockTensor(PackedTensor):
         c, t, rows, cols = self.grid
         shape = (c, t, rows * self.pattern.rows, cols * self.pattern.cols)
         return tuple(  # type: ignore[return-value]
-            plane.transpose(0, 1, 2, 4, 3, 5).reshape(shape)[:, :, : layout.lanes, : layout.reduction]
+            plane.transpose(0, 1, 2, 4, 3, 5).reshape(shape)[
+                :, :, : layout.lanes, : layout.reduction
+            ]
             for plane in self._dense_blocks(self.decoded_values())
         )
 

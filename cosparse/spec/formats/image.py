@@ -1,13 +1,13 @@
-"""The file of a packed tensor: one prefix, one JSON header, then the planes without gaps.
+r"""The file of a packed tensor: one prefix, one JSON header, then the planes without gaps.
 
-    offset  bytes  content
-    0       8      magic "COSPACK\\0"
-    8       4      schema version, little-endian
-    12      4      length of the JSON header in bytes, padding included
-    16      4      CRC-32 of the header
-    20      4      CRC-32 of the planes
-    24      ...    JSON header, padded with spaces so that the planes start at a multiple of 64
-    ...     ...    planes in the order of the header's "planes" list, little-endian
+offset  bytes  content
+0       8      magic "COSPACK\0"
+8       4      schema version, little-endian
+12      4      length of the JSON header in bytes, padding included
+16      4      CRC-32 of the header
+20      4      CRC-32 of the planes
+24      ...    JSON header, padded with spaces so that the planes start at a multiple of 64
+...     ...    planes in the order of the header's "planes" list, little-endian
 """
 
 import json
@@ -51,7 +51,9 @@ def read_image(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     except OSError as error:
         raise InputError(f"{path}: cannot read a packed tensor: {error.strerror}") from error
     if len(data) < _PREFIX.size or not data.startswith(MAGIC):
-        raise CorruptFileError(f"{path}: expected a packed tensor (magic 'COSPACK'), got other data")
+        raise CorruptFileError(
+            f"{path}: expected a packed tensor (magic 'COSPACK'), got other data"
+        )
     _, schema, header_bytes, header_crc, payload_crc = _PREFIX.unpack_from(data)
     if schema != SCHEMA:
         raise SchemaVersionError(

@@ -14,7 +14,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..dtypes import Array, decode_bits, encode, magnitude_keys, selection_keys, storage_dtype
+from ..dtypes import (
+    Array,
+    decode_bits,
+    encode,
+    magnitude_keys,
+    selection_keys,
+    sign_cleared,
+    storage_dtype,
+)
 from ..errors import CorruptFileError
 from ..layout import Layout
 from ..patterns import NM, VNM, pad_axis, padded, sum_lanes
@@ -30,7 +38,8 @@ from .base import (
 )
 
 NIBBLE_MAX_M = 16
-_CHUNK = 1 << 16  # entries handled at once, so that temporaries stay in the cache
+_CHUNK = 1 << 17  # entries handled at once, so that temporaries stay in the cache
+_TRANSPOSE_LANES = 128  # lanes copied at once: a whole-matrix transposition misses on every line
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,8 +101,9 @@ class NMTensor(PackedTensor):
         np.put_along_axis(dense, indices, self.decoded_values(), axis=3)
         np.put_along_axis(mask, indices, True, axis=3)
         return tuple(  # type: ignore[return-value]
-            plane.reshape(c, t, groups * self.pattern.m, lanes)
-            .transpose(0, 1, 3, 2)[:, :, : layout.lanes, : layout.reduction]
+            plane.reshape(c, t, groups * self.pattern.m, lanes).transpose(0, 1, 3, 2)[
+                :, :, : layout.lanes, : layout.reduction
+            ]
             for plane in (dense, mask)
         )
 
@@ -132,11 +142,15 @@ def pack_nm(
     """Select and pack `array`, a float weight of `layout.shape`."""
     kind, v = (VNMTensor, pattern.v) if isinstance(pattern, VNM) else (NMTensor, 1)
     lanes = padded(layout.lanes, lcm(LANE_ALIGNMENT, v))
-    keys = _grouped(layout, selection_keys(array, select_dtype), pattern.m, lanes)
+    source = array.astype(np.float32) if dtype == "int8" else encode(array, dtype)
+    grouped = _grouped(layout, source, pattern.m, lanes)
+    if dtype == select_dtype:
+        keys = sign_cleared(grouped)
+    else:
+        keys = _grouped(layout, selection_keys(array, select_dtype), pattern.m, lanes)
     if v > 1:
         keys = _shared_keys(keys, select_dtype, v)
-    source = array.astype(np.float32) if dtype == "int8" else encode(array, dtype)
-    values, indices = _compact(keys, _grouped(layout, source, pattern.m, lanes), pattern.n, v)
+    values, indices = _compact(keys, grouped, pattern.n, v)
     groups = padded(layout.reduction, pattern.m) // pattern.m
     image = (layout.conv_groups, layout.taps, groups, pattern.n)
     values, scales = _quantised(values.reshape(*image, lanes), dtype, layout.lanes)
@@ -158,7 +172,9 @@ def _grouped(layout: Layout, array: Array, m: int, lanes: int) -> Array:
     matrices = layout.to_matrices(array)
     c, t, rows, length = matrices.shape
     grouped = np.zeros((c, t, padded(length, m), lanes), array.dtype)
-    grouped[:, :, :length, :rows] = matrices.transpose(0, 1, 3, 2)
+    for start in range(0, rows, _TRANSPOSE_LANES):
+        part = slice(start, min(start + _TRANSPOSE_LANES, rows))
+        grouped[:, :, :length, part] = matrices[:, :, part].transpose(0, 1, 3, 2)
     return grouped.reshape(c * t * (padded(length, m) // m), m, lanes)
 
 
@@ -197,7 +213,8 @@ def _stored_indices(indices: Array, m: int) -> Array:
     if m > NIBBLE_MAX_M:
         return indices
     pairs = pad_axis(indices, -1, 2)
-    return pairs[..., 0::2] | (pairs[..., 1::2] << 4)
+    nibbles: Array = pairs[..., 0::2] | (pairs[..., 1::2] << 4)
+    return nibbles
 
 
 def _quantised(values: Array, dtype: str, lanes: int) -> tuple[Array, Array | None]:

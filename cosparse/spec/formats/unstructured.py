@@ -25,6 +25,8 @@ class _RowTensor(PackedTensor):
 
     pattern: Unstructured
     row_pointers: Array
+    values: Array
+    scales: Array | None
 
     @property
     def rows(self) -> int:
@@ -36,7 +38,7 @@ class _RowTensor(PackedTensor):
 
     def entry_rows(self) -> Array:
         """Row of every entry, (entries,)."""
-        counts = np.diff(self.row_pointers.astype(np.int64))
+        counts: Array = np.diff(self.row_pointers.astype(np.int64))
         return np.repeat(np.arange(self.rows), counts)
 
     def entry_columns(self) -> Array:
@@ -45,11 +47,10 @@ class _RowTensor(PackedTensor):
 
     def decoded_values(self) -> Array:
         """float32 values, (entries,)."""
-        values: Array = getattr(self, "values")
-        scales: Array | None = getattr(self, "scales")
-        if scales is None:
-            return decode(values, self.dtype)
-        widened: Array = values.astype(np.float32) * scales.reshape(-1)[self.entry_rows()]
+        if self.scales is None:
+            return decode(self.values, self.dtype)
+        by_entry = self.scales.reshape(-1)[self.entry_rows()]
+        widened: Array = self.values.astype(np.float32) * by_entry
         return widened
 
     def to_matrices(self) -> tuple[Array, Array]:
@@ -62,12 +63,12 @@ class _RowTensor(PackedTensor):
         shape = (layout.conv_groups, layout.lanes, layout.taps, layout.reduction)
         return tuple(plane.reshape(shape).swapaxes(1, 2) for plane in (dense, mask))  # type: ignore[return-value]
 
-    def _check_values(self, values: Array, scales: Array | None) -> None:
+    def _check_values(self) -> None:
         check_value_dtype(self.dtype)
         check_plane("row_pointers", self.row_pointers, (self.rows + 1,), "<u4")
         entries = (int(self.row_pointers[-1]),)
-        check_plane("values", values, entries, storage_dtype(self.dtype))
-        check_scales(self, scales)
+        check_plane("values", self.values, entries, storage_dtype(self.dtype))
+        check_scales(self, self.scales)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,14 +79,12 @@ class CSRTensor(_RowTensor):
     plane_names: ClassVar[tuple[str, ...]] = ("row_pointers", "columns", "values", "scales")
 
     columns: Array
-    values: Array
-    scales: Array | None = None
 
     def entry_columns(self) -> Array:
         return self.columns.astype(np.int64)
 
     def validate(self) -> None:
-        self._check_values(self.values, self.scales)
+        self._check_values()
         dtype = column_dtype(self.columns_count)
         check_plane("columns", self.columns, self.values.shape, dtype)
         check_rows(self.row_pointers, self.columns, self.columns_count)
@@ -99,20 +98,18 @@ class BitmapTensor(_RowTensor):
     plane_names: ClassVar[tuple[str, ...]] = ("row_pointers", "bits", "values", "scales")
 
     bits: Array
-    values: Array
-    scales: Array | None = None
 
     def present(self) -> Array:
         """Boolean (rows, columns)."""
-        return np.unpackbits(
-            self.bits, axis=1, count=self.columns_count, bitorder="little"
-        ).astype(bool)
+        return np.unpackbits(self.bits, axis=1, count=self.columns_count, bitorder="little").astype(
+            bool
+        )
 
     def entry_columns(self) -> Array:
         return np.nonzero(self.present())[1]
 
     def validate(self) -> None:
-        self._check_values(self.values, self.scales)
+        self._check_values()
         check_plane("bits", self.bits, (self.rows, -(-self.columns_count // 8)), np.uint8)
         counts = np.diff(self.row_pointers.astype(np.int64))
         unpacked = np.unpackbits(self.bits, axis=1, bitorder="little")
