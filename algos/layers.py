@@ -1,0 +1,125 @@
+"""Linear and Conv2d with a method's products.
+
+A layer is made sparse in place: the module keeps its identity, parameters, hooks and state_dict
+keys, and changes its class. Masks are computed from the current weight in every forward pass.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .functions import ConvArguments, GradientPruning, SparseConv2dFunction, SparseLinearFunction
+from .plan import LayerPlan
+from .selection import nm_mask
+
+
+def forward_mask(plan: LayerPlan, weight: Tensor) -> Tensor | None:
+    """mask_FF of a weight, or None where FF is dense."""
+    if plan.ff is None:
+        return None
+    return nm_mask(weight, plan.ff, axis=1, dtype=plan.select_dtype)
+
+
+def backward_mask(plan: LayerPlan, weight: Tensor, mask_ff: Tensor | None) -> Tensor | None:
+    """Mask of the weight in BP, or None where BP multiplies by the whole weight."""
+    if plan.reuses_ff_in_bp:
+        return mask_ff
+    if plan.bp is None:
+        return None
+    return nm_mask(weight, plan.bp, axis=0, conv_groups=plan.conv_groups, dtype=plan.select_dtype)
+
+
+def _masks(plan: LayerPlan, weight: Tensor, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    mask_ff = forward_mask(plan, weight)
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return mask_ff, None
+    return mask_ff, backward_mask(plan, weight, mask_ff)
+
+
+def _pruning(plan: LayerPlan) -> GradientPruning | None:
+    return None if plan.gradient is None else GradientPruning(plan.gradient, plan.select_dtype)
+
+
+def _autocast(*tensors: Tensor | None) -> list[Any]:
+    """Cast the operands as autocast casts those of a stock layer.
+
+    Done outside the autograd function, so that casting is differentiated like any other operation
+    and the gradients arrive in the master weight's dtype. Masks are selected on the master.
+    """
+    device = tensors[0].device.type if tensors[0] is not None else "cpu"
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(device)
+    return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
+
+
+def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPlan) -> Tensor:
+    """x: (..., in) -> (..., out) with the products that `plan` asks for."""
+    mask_ff, mask_bp = _masks(plan, weight, x)
+    x, weight, bias = _autocast(x, weight, bias)
+    y: Tensor = SparseLinearFunction.apply(  # type: ignore[no-untyped-call]
+        x, weight, bias, mask_ff, mask_bp, _pruning(plan)
+    )
+    return y
+
+
+def sparse_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, conv: ConvArguments, plan: LayerPlan
+) -> Tensor:
+    """x: (batch, in, h, w) -> (batch, out, h', w')."""
+    mask_ff, mask_bp = _masks(plan, weight, x)
+    x, weight, bias = _autocast(x, weight, bias)
+    y: Tensor = SparseConv2dFunction.apply(  # type: ignore[no-untyped-call]
+        x, weight, bias, mask_ff, mask_bp, _pruning(plan), conv
+    )
+    return y
+
+
+class SparseLinear(nn.Linear):
+    """A Linear whose products follow `plan`."""
+
+    plan: LayerPlan
+
+    def forward(self, input: Tensor) -> Tensor:
+        return sparse_linear(input, self.weight, self.bias, self.plan)
+
+    def extra_repr(self) -> str:
+        return f"{nn.Linear.extra_repr(self)}, {describe(self.plan)}"
+
+
+class SparseConv2d(nn.Conv2d):
+    """A Conv2d whose products follow `plan`."""
+
+    plan: LayerPlan
+
+    def forward(self, input: Tensor) -> Tensor:
+        x, padding = self._padded(input)
+        batched = x if x.dim() == 4 else x.unsqueeze(0)
+        conv = ConvArguments(_pair(self.stride), padding, _pair(self.dilation), self.groups)
+        y = sparse_conv2d(batched, self.weight, self.bias, conv, self.plan)
+        return y if x.dim() == 4 else y.squeeze(0)
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Apply what a plain symmetric zero padding cannot express; return the rest."""
+        left_right_top_bottom = self._reversed_padding_repeated_twice
+        if self.padding_mode != "zeros":
+            return F.pad(x, left_right_top_bottom, mode=self.padding_mode), (0, 0)
+        left, right, top, bottom = left_right_top_bottom
+        if left == right and top == bottom:
+            return x, (top, left)
+        return F.pad(x, left_right_top_bottom), (0, 0)
+
+    def extra_repr(self) -> str:
+        return f"{nn.Conv2d.extra_repr(self)}, {describe(self.plan)}"
+
+
+def _pair(value: tuple[int, ...]) -> tuple[int, int]:
+    return value[0], value[1]
+
+
+def describe(plan: LayerPlan) -> str:
+    """The patterns of a layer in one line."""
+    parts = {"FF": plan.ff, "BP": plan.bp, "dY": plan.gradient}
+    return ", ".join(f"{name} {pattern}" for name, pattern in parts.items() if pattern is not None)
