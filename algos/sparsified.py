@@ -128,6 +128,23 @@ def sparsify(
     exclude: names that stay dense. Parameters, hooks and state_dict keys stay as they are.
     Raises UnsupportedError for what the method cannot do, PatternError for the pattern.
     """
+    plans = plan_layers(
+        model, method, pattern, include=include, exclude=exclude, select_dtype=select_dtype
+    )
+    replaced = _replace(model, find_candidates(model), plans)
+    return Sparsified(model, plans, find_method(method), replaced)
+
+
+def plan_layers(
+    model: nn.Module,
+    method: str | Method,
+    pattern: str | Pattern = "2:8",
+    *,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    select_dtype: str = "float16",
+) -> dict[str, LayerPlan]:
+    """What `sparsify` would do to each weight, by name; the model stays as it is."""
     row = find_method(method)
     chosen = parse_pattern(pattern) if isinstance(pattern, str) else pattern
     if row.name != "dense" and not isinstance(chosen, NM):
@@ -136,11 +153,10 @@ def sparsify(
         raise InputError("the model is sparse already: build a fresh one for another method")
     candidates = find_candidates(model)
     why_dense = choose(candidates, default_dense(model, candidates), include, exclude)
-    plans = {
+    return {
         item.name: plan_layer(item, row, chosen, select_dtype, why_dense[item.name])
         for item in candidates
     }
-    return Sparsified(model, plans, row, _replace(model, candidates, plans))
 
 
 def call(model: nn.Module, sample: Any) -> Any:

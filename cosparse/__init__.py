@@ -1,0 +1,52 @@
+"""cosparse: co-design of sparse neural-network training, from algorithm to accelerator.
+
+    import cosparse as cs
+    cs.run("quickstart")                      # train, lower, run on every backend, write the report
+    cs.capture(model, sample)                 # the dense workload of one training step
+    cs.simulate(model, sample=sample)         # price the step on an accelerator
+
+Names load on first use: `import cosparse` imports neither torch nor numba.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AcceleratorConfig": "hwsim",
+    "Results": "cosparse.flow.run",
+    "Workload": "cosparse.spec",
+    "capture": "algos.tracing",
+    "load_scenario": "cosparse.flow.scenario",
+    "pack": "cosparse.spec",
+    "parse_pattern": "cosparse.spec",
+    "run": "cosparse.flow.run",
+    "select": "cosparse.spec",
+    "simulate": "cosparse.flow.simulation",
+    "sparsify": "algos.sparsified",
+}
+
+__all__ = [
+    "AcceleratorConfig",
+    "Results",
+    "Workload",
+    "capture",
+    "load_scenario",
+    "pack",
+    "parse_pattern",
+    "run",
+    "select",
+    "simulate",
+    "sparsify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cosparse' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,43 @@
+"""Sparse matrix products on real machines: a NumPy oracle and one package a backend.
+
+    matmul(weight, x)                                  FF with an axis-1 copy, BP with an axis-0 copy
+    weight_gradient(dy, x)                             WU, dense
+    conv2d, conv2d_input_gradient, conv2d_weight_gradient
+
+Weights are packed tensors of cosparse.spec. Names load on first use: `import kernels` imports
+neither Numba nor PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dispatch import (
+        KERNELS,
+        conv2d,
+        conv2d_input_gradient,
+        conv2d_weight_gradient,
+        matmul,
+        prepare,
+        weight_gradient,
+    )
+
+__all__ = [
+    "KERNELS",
+    "conv2d",
+    "conv2d_input_gradient",
+    "conv2d_weight_gradient",
+    "matmul",
+    "prepare",
+    "weight_gradient",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'kernels' has no attribute '{name}'")
+    return getattr(import_module(".dispatch", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -35,6 +35,11 @@ class Layout:
             )
 
     @property
+    def size(self) -> int:
+        """Entries of the dense weight."""
+        return math.prod(self.shape)
+
+    @property
     def taps(self) -> int:
         return math.prod(self.shape[2:])
 

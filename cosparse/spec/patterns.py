@@ -194,7 +194,7 @@ def parse_pattern(text: str) -> Pattern:
         match = re.fullmatch(form.replace(" ", r"\s*"), str(text).strip())
         if match:
             return _build(text, build, match.groups())
-    hint = nearest(str(text), ["dense", "block", "unstructured", "2:8", "2:4"])
+    hint = nearest(str(text).split(" ")[0], ["dense", "block", "unstructured", "2:8", "2:4"])
     raise PatternError(f"unknown pattern '{text}'{hint} (valid forms: {PATTERN_FORMS})")
 
 

@@ -1,0 +1,313 @@
+"""The `cosparse` command. Every import beyond typer happens inside a command: --help answers at once."""
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cosparse.flow.progress import Reporter
+    from cosparse.flow.run import Results
+
+app = typer.Typer(
+    name="cosparse",
+    help="Co-design of sparse neural-network training: train, lower, simulate, measure, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bench_app = typer.Typer(
+    help="Measure kernels against the best dense library.", no_args_is_help=True
+)
+app.add_typer(bench_app, name="bench")
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="A shipped scenario (`cosparse list`) or a YAML file.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Allow Python code that the scenario names to run.")
+]
+
+
+@app.command()
+def run(
+    scenario: ScenarioArgument,
+    out: OutOption = None,
+    trust: TrustOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a scenario from training to report."""
+    from cosparse.flow.run import run as run_scenario
+
+    results = run_scenario(scenario, out=out, trust=trust, reporter=_reporter(json))
+    if json:
+        _print_json(results.document)
+    else:
+        _print_summary(results)
+
+
+@app.command()
+def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
+    """Check a scenario and show it with every default filled in. Executes no code of yours."""
+    from cosparse.flow.scenario import load_scenario
+
+    checked = load_scenario(scenario)
+    if json:
+        _print_json({"scenario": checked.resolved(), "hash": checked.content_hash()})
+        return
+    print(jsonlib.dumps(checked.resolved(), indent=2))
+    print(f"\n{checked.name}: valid (hash {checked.content_hash()[:8]})")
+    if checked.requires_trust:
+        print(
+            f"It names code of yours ({checked.model.name}); not executed here, `run` needs --trust."
+        )
+
+
+@app.command()
+def train(
+    scenario: ScenarioArgument,
+    out: OutOption = None,
+    trust: TrustOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train only: every method and seed of a scenario, checkpoints kept for `run`."""
+    from dataclasses import asdict
+
+    from cosparse.flow.network import resolve_network
+    from cosparse.flow.scenario import load_scenario
+    from cosparse.flow.statistics import summarise
+    from cosparse.flow.store import open_folder
+    from cosparse.flow.trainings import train_all
+
+    checked = load_scenario(scenario)
+    folder = open_folder(checked, out)
+    network = resolve_network(checked, trust=trust)
+    rows = summarise(train_all(checked, network, folder, _reporter(json)))
+    if json:
+        _print_json([asdict(row) for row in rows])
+        return
+    columns = ("method", "metric", "mean", "deviation", "difference to dense", "95 % +-")
+    _print_table(
+        columns,
+        [
+            (r.method, r.metric_name, _number(r.mean), _number(r.deviation), _number(r.difference),
+             _number(r.half_width))
+            for r in rows
+        ],
+    )  # fmt: skip
+    print(f"checkpoints: {folder.path / 'trainings'}")
+
+
+@app.command()
+def simulate(
+    target: Annotated[str, typer.Argument(help="A scenario, or a workload file (.json).")],
+    accelerator: Annotated[
+        str | None, typer.Option(help="Preset that replaces the scenario's accelerator.")
+    ] = None,
+    trust: TrustOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Price a training step on the accelerator, without training."""
+    from cosparse.flow.simulation import simulate_scenario, simulate_workload
+
+    if target.endswith(".json"):
+        section = simulate_workload(Path(target), accelerator)
+    else:
+        section = simulate_scenario(target, accelerator, trust=trust)
+    if json:
+        _print_json(section)
+    else:
+        _print_simulation(section)
+
+
+@bench_app.command("cpu")
+def bench_cpu(
+    threads: Annotated[int, typer.Option(min=1, help="Threads for kernels and baselines.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved runs of each kernel.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="Two small layers only.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Time CPU kernels on layers of known networks against torch and OpenBLAS."""
+    from cosparse.flow import bench_cpu as bench
+
+    shapes = bench.QUICK_SHAPES if quick else None
+    measurements = bench.bench_cpu(shapes=shapes, threads=threads, repeats=repeats)
+    if json:
+        _print_json([measurement.to_json() for measurement in measurements])
+    else:
+        print(bench.format_table(measurements))
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A results folder or its results.json.")],
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write report.html and report.md again from results.json."""
+    from cosparse.flow.report import write_reports
+    from cosparse.flow.store import read_results, writable_folder
+
+    document = read_results(results)
+    folder = out if out is not None else (results if results.is_dir() else results.parent)
+    html, markdown = write_reports(document, writable_folder(folder))
+    if json:
+        _print_json({"html": str(html), "markdown": str(markdown)})
+    else:
+        print(f"report: {html}\n        {markdown}")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Checkpoint, packed tensor, workload or results.")],
+    json: JsonOption = False,
+) -> None:
+    """Say what a file holds, and which patterns a checkpoint's zeros satisfy."""
+    from cosparse.flow.inspection import inspect_file
+
+    found = inspect_file(file)
+    if json:
+        _print_json(found)
+        return
+    for key, value in found.items():
+        if key != "tensors":
+            print(f"{key:18} {value}")
+    if "tensors" in found:
+        columns = ("tensor", "shape", "density", "FF patterns", "BP patterns")
+        rows = [
+            (t["name"], "x".join(map(str, t["shape"])), f"{t['density']:.3f}",
+             ", ".join(t["ff"]) or "-", ", ".join(t["bp"]) or "-")
+            for t in found["tensors"]
+        ]  # fmt: skip
+        _print_table(columns, rows)
+
+
+@app.command()
+def doctor(json: JsonOption = False) -> None:
+    """Say what this machine can run, and what installs the rest."""
+    from dataclasses import asdict
+
+    from cosparse.flow.doctor import run_checks
+
+    checks = run_checks()
+    if json:
+        _print_json([asdict(item) for item in checks])
+        return
+    for item in checks:
+        mark = "ok     " if item.present else "missing"
+        hint = "" if item.present else f"  ->  {item.install}"
+        print(
+            f"{mark}  {item.name:22} {item.purpose:38} {item.found if item.present else ''}{hint}"
+        )
+
+
+@app.command("list")
+def list_names(json: JsonOption = False) -> None:
+    """List scenarios, methods, models, patterns, formats and accelerators."""
+    from cosparse.flow.listing import names
+
+    categories = names()
+    if json:
+        _print_json(categories)
+        return
+    for category, rows in categories.items():
+        print(f"{category}:")
+        for name, text in rows.items():
+            print(f"  {name:18} {text}".rstrip())
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Handle options that stand before a command."""
+    if version:
+        from cosparse import __version__
+
+        print(f"cosparse {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: exit code 0, 1 (the run failed) or 2 (bad input)."""
+    from cosparse.spec.errors import CosparseError
+
+    try:
+        app()
+    except CosparseError as error:
+        label = "error" if "\n" not in str(error) else "errors"
+        print(f"{label}: {error}" if label == "error" else str(error), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; finished trainings are kept and reused", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (`head`) has gone; there is nothing to tell it
+        sys.exit(1)
+
+
+def _reporter(quiet: bool) -> "Reporter":
+    from cosparse.flow.progress import ConsoleReporter, Reporter
+
+    return Reporter() if quiet else ConsoleReporter(_console())
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _print_json(value: Any) -> None:
+    print(jsonlib.dumps(value, indent=1, sort_keys=True))
+
+
+def _print_summary(results: "Results") -> None:
+    for line in results.summary():
+        print(line)
+    print(f"report     {results.report_path}")
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """Plain aligned columns: readable on a terminal, stable in a pipe."""
+    cells = [columns, *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    for row in cells:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def _print_simulation(section: dict[str, Any]) -> None:
+    steps = section["methods"]
+    first = next(iter(steps))
+    columns = ("layer", "phase", "dataflow", "IcxIr", "cycles", "utilisation", "bound")
+    rows = [
+        (r["name"], r["phase"], r["dataflow"], r["interleave"], f"{r['cycles']:,}",
+         f"{100 * r['utilisation']:.0f} %", r["bound"])
+        for r in steps[first]["layers"]
+        if r["kind"] == "simulated"
+    ]  # fmt: skip
+    print(f"{first} on {section['accelerator']['name']}, matrix products:")
+    _print_table(columns, rows)
+    print()
+    dense = steps.get("dense")
+    for name, step in steps.items():
+        against = f", {dense['cycles'] / step['cycles']:.2f}x over dense" if dense else ""
+        print(
+            f"{name:10} {step['cycles']:>16,} cycles a step, {step['milliseconds']:.3f} ms{against}"
+        )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()

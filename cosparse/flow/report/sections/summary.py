@@ -1,0 +1,17 @@
+"""The result in one screen."""
+
+from typing import Any
+
+from ..facts import summary_facts
+from ..blocks import Facts, Section, Text
+
+
+def summary_section(document: dict[str, Any]) -> Section:
+    """Headline numbers; each names how it was obtained."""
+    train = document["scenario"]["train"]
+    intro = (
+        f"Model {document['model']}, method {train['method']}, pattern {train['pattern']}. "
+        "Measured, simulated, modelled and published numbers are four different things here and "
+        "never share a column."
+    )
+    return Section("Summary", (Text(intro), Facts(tuple(summary_facts(document)))))

@@ -1,0 +1,292 @@
+"""Everything that is wrong with a scenario's data, found in one pass.
+
+Each key is held to its own rule first; rules between keys then look at what is left, and are silent
+about a key that already has a problem. No code that the scenario names is executed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from algos.models import MODELS
+from cosparse.spec import NM, ScenarioError
+from hwsim.config import AcceleratorConfig, check_mapping
+from hwsim.rules import Problem as ConfigProblem
+
+from .document import KeyPath, Problem
+from .scenario_messages import key_problems, show
+from .scenario_schema import SCENARIO_SCHEMA, Origin, Scenario, accelerator_mapping
+from .yamlfile import read_yaml
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+def version_problem(data: dict[str, Any]) -> Problem | None:
+    """The problem of a scenario that this release cannot judge further."""
+    got = data.get("schema", SCENARIO_SCHEMA)
+    if type(got) is int and got == SCENARIO_SCHEMA:
+        return None
+    way_out = "rewrite it after docs/scenarios.md or install the cosparse release that reads it"
+    message = f"expected scenario schema {SCENARIO_SCHEMA}, got {show(got)}; {way_out}"
+    return Problem(("schema",), message)
+
+
+def find_problems(data: dict[str, Any], origin: Origin) -> tuple[Scenario | None, list[Problem]]:
+    """The scenario and no problems, or None and what is wrong with it."""
+    scenario, wrong = _validate(data, origin)
+    problems = [*_missing(data), *wrong]
+    if scenario is None:
+        sound = _without(data, [problem.path for problem in wrong])
+        scenario, _ = _validate(sound, origin)
+    if scenario is not None:
+        broken = [problem.path for problem in problems]
+        problems += [problem for check in CHECKS for problem in check.apply(scenario, broken)]
+    if problems:
+        return None, [replace(one, path=_as_written(one.path, data)) for one in problems]
+    return scenario, []
+
+
+# --- each key by itself
+
+
+def _missing(data: dict[str, Any]) -> Iterator[Problem]:
+    if "schema" not in data:
+        yield Problem((), f"expected the key 'schema', got none; write 'schema: {SCENARIO_SCHEMA}'")
+    if "model" not in data:
+        yield Problem((), f"expected the key 'model', got none (valid: {_model_forms()})")
+
+
+def _model_forms() -> str:
+    return f"{', '.join(sorted(MODELS))}, package.module:function, or {{checkpoint: FILE}}"
+
+
+def _validate(data: dict[str, Any], origin: Origin) -> tuple[Scenario | None, list[Problem]]:
+    try:
+        return Scenario.model_validate(data, context=origin), []
+    except ValidationError as error:
+        return None, key_problems(error)
+
+
+def _as_written(path: KeyPath, data: dict[str, Any]) -> KeyPath:
+    """`model.name` is written `model` where a plain name stands for the mapping."""
+    inside: Any = data
+    for depth, part in enumerate(path):
+        if isinstance(inside, str):
+            return path[:depth]
+        if not isinstance(inside, dict) or part not in inside:
+            break
+        inside = inside[part]
+    return path
+
+
+def _without(data: dict[str, Any], paths: Iterable[KeyPath]) -> dict[str, Any]:
+    """A copy of `data` that lacks the key, or the whole list, at each path."""
+    rest = deepcopy(data)
+    for path in paths:
+        inside: dict[Any, Any] = rest
+        key = path[0]
+        for part in path[1:]:
+            if not isinstance(inside.get(key), dict):
+                break
+            inside, key = inside[key], part
+        inside.pop(key, None)
+    return rest
+
+
+# --- rules between keys
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule: the keys that it reads, and how it finds problems."""
+
+    reads: tuple[str, ...]
+    find: Callable[[Scenario], Iterable[Problem]]
+
+    def apply(self, scenario: Scenario, broken: Iterable[KeyPath]) -> Iterable[Problem]:
+        """Nothing when a key that it reads has a problem of its own."""
+        paths = [tuple(key.split(".")) for key in self.reads]
+        if any(_overlaps(path, wrong) for path in paths for wrong in broken):
+            return ()
+        return self.find(scenario)
+
+
+def _overlaps(path: KeyPath, other: KeyPath) -> bool:
+    shared = min(len(path), len(other))
+    return shared > 0 and path[:shared] == other[:shared]
+
+
+def _model_is_named(scenario: Scenario) -> Iterator[Problem]:
+    given = "model" in scenario.model_fields_set
+    if given and not (scenario.model.name or scenario.model.checkpoint):
+        yield Problem(("model",), f"expected a name or a checkpoint (valid: {_model_forms()})")
+
+
+def _checkpoint_exists(scenario: Scenario) -> Iterator[Problem]:
+    path, at = scenario.checkpoint_path, ("model", "checkpoint")
+    if path is None:
+        return
+    if path.suffix not in CHECKPOINT_SUFFIXES:
+        names = ", ".join(CHECKPOINT_SUFFIXES)
+        yield Problem(at, f"expected a checkpoint ({names}), got '{path.name}'")
+    elif scenario.model.name is None and path.suffix != ".safetensors":
+        message = f"expected 'model.name' beside '{path.name}', which does not name its model"
+        yield Problem(at, message)
+    yield from _file_exists(path, at)
+
+
+def _one_source_of_data(scenario: Scenario) -> Iterator[Problem]:
+    data = scenario.data
+    if data is None:
+        return
+    if (data.name is None) == (data.file is None):
+        got = "nothing" if data.name is None else "both"
+        yield Problem(("data",), f"expected the name of a data set or 'file', got {got}")
+    path = scenario.data_path
+    if path is not None:
+        if path.suffix != ".npz":
+            yield Problem(("data", "file"), f"expected a .npz file, got '{path.name}'")
+        yield from _file_exists(path, ("data", "file"))
+
+
+def _file_exists(path: Path, at: KeyPath) -> Iterator[Problem]:
+    try:
+        if path.is_file():
+            return
+        got = "a directory" if path.is_dir() else "no such file"
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+    yield Problem(at, f"expected a file at {show(str(path))}, got {got}")
+
+
+def _data_fits_model(scenario: Scenario) -> Iterator[Problem]:
+    entry = MODELS.get(scenario.model.name or "")
+    data = scenario.data
+    if entry is None or data is None or data.name is None or data.name == entry.data:
+        return
+    takes = f"'{entry.data}'" if entry.data else "no shipped data set"
+    message = f"expected data for model '{entry.name}', which takes {takes}, got '{data.name}'"
+    yield Problem(("data",), message)
+
+
+def _inputs_are_known(scenario: Scenario) -> Iterator[Problem]:
+    """Training needs data; timing alone needs at least the shape of one input.
+
+    A checkpoint without a name decides when it is read.
+    """
+    has_data = scenario.data_source is not None
+    if has_data and scenario.input_shape is not None:
+        yield Problem(("input_shape",), "expected no input_shape beside data, which decides it")
+    if has_data or scenario.model.name is None:
+        return
+    if scenario.train.trains:
+        way_out = "give 'data', or 'train: {epochs: 0}' to time the initial weights"
+        yield Problem(("model",), f"expected data to train on, got none; {way_out}")
+    elif scenario.requires_trust and scenario.input_shape is None:
+        yield Problem(("model",), "expected 'data' or 'input_shape' for a model of your own")
+
+
+def _one_length(scenario: Scenario) -> Iterator[Problem]:
+    if scenario.train.epochs is not None and scenario.train.steps is not None:
+        yield Problem(("train", "steps"), "expected epochs or steps, got both")
+
+
+def _momentum_is_used(scenario: Scenario) -> Iterator[Problem]:
+    train = scenario.train
+    default = type(train)().momentum
+    if train.optimizer != "sgd" and train.momentum != default:
+        message = f"expected no momentum with optimizer '{train.optimizer}', only sgd has it"
+        yield Problem(("train", "momentum"), message)
+
+
+def _compares_others(scenario: Scenario) -> Iterator[Problem]:
+    train = scenario.train
+    if train.method in train.compared:
+        index = train.compared.index(train.method)
+        message = f"expected other methods than train.method, got '{train.method}' again"
+        yield Problem(("train", "compare", index), message)
+
+
+def _methods_take_pattern(scenario: Scenario) -> Iterator[Problem]:
+    train = scenario.train
+    if train.prunes and not isinstance(train.parsed_pattern, NM):
+        pruning = next(method for method in train.methods if method != "dense")
+        message = f"method '{pruning}' takes N:M patterns such as '2:8', got '{train.pattern}'"
+        yield Problem(("train", "pattern"), message)
+
+
+def _accelerator_is_legal(scenario: Scenario) -> Iterator[Problem]:
+    """In the scenario, or in the accelerator's own file, which then gives the second position."""
+    given = scenario.accelerator
+    if "file" in given:
+        yield from _accelerator_file(scenario)
+        return
+    for found in check_mapping(given):
+        at = ("accelerator", found.field) if found.field in given else ("accelerator",)
+        yield Problem(at, found.message)
+
+
+def _accelerator_file(scenario: Scenario) -> Iterator[Problem]:
+    at = ("accelerator", "file")
+    name = scenario.accelerator["file"]
+    overrides = [key for key in scenario.accelerator if key != "file"]
+    if overrides:
+        message = f"expected 'file' alone, got '{overrides[0]}' beside it"
+        yield Problem(("accelerator", overrides[0]), message)
+        return
+    if not isinstance(name, str) or not name:
+        yield Problem(at, f"expected the name of a YAML file, got {show(name)}")
+        return
+    try:
+        document = read_yaml(scenario.folder / name)
+        found = [_in_own_file(problem) for problem in check_mapping(document.data)]
+        document.refuse([*document.problems, *found])
+    except ScenarioError as error:
+        yield from (Problem(at, text) for text in error.problems)
+
+
+def _in_own_file(problem: ConfigProblem) -> Problem:
+    return Problem((problem.field,) if problem.field else (), problem.message)
+
+
+def _pattern_fits_accelerator(scenario: Scenario) -> Iterator[Problem]:
+    pattern = scenario.train.parsed_pattern
+    simulated = scenario.train.prunes and "simulator" in scenario.backends
+    config = _config_or_none(scenario)
+    if not simulated or config is None or not isinstance(pattern, NM):
+        return
+    sizes = {"M": (pattern.m, "group_max"), "N": (pattern.n, "n_max")}
+    for letter, (size, field) in sizes.items():
+        limit = getattr(config, field)
+        if size > limit:
+            message = f"expected {letter} <= {limit} (the accelerator's {field}), got {size}"
+            yield Problem(("train", "pattern"), message)
+
+
+def _config_or_none(scenario: Scenario) -> AcceleratorConfig | None:
+    """None where `_accelerator_is_legal` has something to say."""
+    if any(True for _ in _accelerator_is_legal(scenario)):
+        return None
+    return AcceleratorConfig.from_mapping(accelerator_mapping(scenario))
+
+
+CHECKS = (
+    Check(("model",), _model_is_named),
+    Check(("model.name", "model.checkpoint"), _checkpoint_exists),
+    Check(("data",), _one_source_of_data),
+    Check(("model.name", "data"), _data_fits_model),
+    Check(
+        ("model", "data", "input_shape", "train.epochs", "train.steps"),
+        _inputs_are_known,
+    ),
+    Check(("train.epochs", "train.steps"), _one_length),
+    Check(("train.optimizer", "train.momentum"), _momentum_is_used),
+    Check(("train.method", "train.compare"), _compares_others),
+    Check(("train.method", "train.compare", "train.pattern"), _methods_take_pattern),
+    Check(("accelerator",), _accelerator_is_legal),
+    Check(("accelerator", "backends", "train.pattern"), _pattern_fits_accelerator),
+)

@@ -1,0 +1,133 @@
+"""The accelerator's share of a result: every operation of every method's step, priced by hwsim.
+
+A function of the workloads and the configuration alone: the same scenario gives the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cosparse.spec import GEMM_PHASES, InputError, Kind, Phase, Workload
+from hwsim import AcceleratorConfig, LayerTiming, price, total
+
+
+def simulate(
+    target: Any,
+    *,
+    method: str = "bdwp",
+    pattern: str = "2:8",
+    accelerator: str | Mapping[str, Any] | AcceleratorConfig = "sat-8x8",
+    sample: Any = None,
+) -> list[LayerTiming]:
+    """Price one training step.
+
+    target: a Workload, priced with the patterns it has, or a torch module, whose step on `sample`
+    is captured and lowered with `method` and `pattern` (the module stays as it is). accelerator: a
+    preset's name, a mapping of fields, or a configuration. Raises UnsupportedError for what the
+    accelerator refuses, InputError for a module without a sample.
+    """
+    config = _config(accelerator)
+    if isinstance(target, Workload):
+        return price(target, config)
+    if sample is None:
+        raise InputError("simulate: a model needs `sample`, an input whose shape sets the batch")
+    from algos.lowering import lower
+    from algos.sparsified import plan_layers
+    from algos.tracing import capture
+
+    plans = plan_layers(target, method, pattern)
+    return price(lower(capture(target, sample), plans), config)
+
+
+def simulate_scenario(source: str, accelerator: str | None, *, trust: bool) -> dict[str, Any]:
+    """The simulated section of a scenario's methods, without training."""
+    from .lower import lower_all
+    from .network import resolve_network
+    from .scenario import load_scenario
+
+    scenario = load_scenario(source)
+    workloads, _ = lower_all(scenario, resolve_network(scenario, trust=trust))
+    config = _config(accelerator) if accelerator else scenario.accelerator_config()
+    return simulate_steps(workloads, config)
+
+
+def simulate_workload(path: Path, accelerator: str | None) -> dict[str, Any]:
+    """The simulated section of one workload file."""
+    return simulate_steps({path.stem: Workload.load(path)}, _config(accelerator or "sat-8x8"))
+
+
+def _config(accelerator: str | Mapping[str, Any] | AcceleratorConfig) -> AcceleratorConfig:
+    if isinstance(accelerator, AcceleratorConfig):
+        return accelerator
+    if isinstance(accelerator, str):
+        return AcceleratorConfig.preset(accelerator)
+    return AcceleratorConfig.from_mapping(dict(accelerator))
+
+
+def simulate_steps(workloads: Mapping[str, Workload], config: AcceleratorConfig) -> dict[str, Any]:
+    """workloads: method -> lowered step. Returns the "simulated" section of a result."""
+    return {
+        "accelerator": config.to_mapping(),
+        "simulation_only": config.simulation_only,
+        "methods": {name: _step(workload, config) for name, workload in workloads.items()},
+    }
+
+
+def _step(workload: Workload, config: AcceleratorConfig) -> dict[str, Any]:
+    timings = price(workload, config)
+    phases = [phase for phase in Phase if any(t.phase is phase for t in timings)]
+    cycles = total(timings)
+    return {
+        "layers": [_row(timing) for timing in timings],
+        "cycles": cycles,
+        "milliseconds": cycles / (config.clock_mhz * 1e3),
+        "cycles_by_phase": {phase.value: _by_kind(timings, phase) for phase in phases},
+        "macs": workload.macs(),
+        "issued_macs": workload.issued_macs(),
+        "dataflow_wins": _wins(timings),
+    }
+
+
+def _row(timing: LayerTiming) -> dict[str, Any]:
+    return {
+        "name": timing.name,
+        "phase": timing.phase.value,
+        "kind": timing.kind.value,
+        "dataflow": timing.dataflow,
+        "interleave": _interleave(timing),
+        "cycles": timing.cycles,
+        "compute_cycles": timing.compute_cycles,
+        "bandwidth_cycles": timing.bandwidth_cycles,
+        "prune_cycles": timing.prune_cycles,
+        "macs": timing.macs,
+        "issued_macs": timing.issued_macs,
+        "dram_bytes": timing.dram_bytes,
+        "utilisation": timing.utilisation,
+        "bound": timing.bound,
+        "candidates": dict(timing.candidates),
+    }
+
+
+def _interleave(timing: LayerTiming) -> str | None:
+    """Ic x Ir as text."""
+    chosen = timing.interleave
+    return None if chosen is None else f"{chosen.columns}x{chosen.rows}"
+
+
+def _by_kind(timings: Sequence[LayerTiming], phase: Phase) -> dict[str, int]:
+    """Cycles of a phase: GEMMs (simulated) and vector work (modelled) apart."""
+    split = {Kind.SIMULATED.value: 0, Kind.MODELLED.value: 0}
+    for timing in timings:
+        if timing.phase is phase:
+            split[timing.kind.value] += timing.cycles
+    return split
+
+
+def _wins(timings: Sequence[LayerTiming]) -> dict[str, dict[str, int]]:
+    """How many GEMMs of each phase each dataflow wins."""
+    wins: dict[str, dict[str, int]] = {}
+    for timing in timings:
+        if timing.dataflow is not None and timing.phase in GEMM_PHASES:
+            row = wins.setdefault(timing.phase.value, {})
+            row[timing.dataflow] = row.get(timing.dataflow, 0) + 1
+    return wins

@@ -1,0 +1,194 @@
+"""The CPU's layout of a packed weight: row tiles with one list of columns each.
+
+    row_pointers [tile + 1]     int64, first entry of every tile
+    columns      [entry]        uint32, row of the activation panel that the entry multiplies
+    values       [entry][row]   float32, one value for each of the tile's `tile_rows` rows
+
+FF   tiles run over (conv_group, lane tile), panel rows over (conv_group, tap, K)
+BP   tiles run over (conv_group, tap, lane tile), panel rows over (conv_group, K)
+
+BP keeps the taps apart, so that a strided convolution issues exactly FF's products and the results
+are scattered afterwards (`panels.col2im`). A tile has four rows where the format shares indices
+among four lanes, otherwise one. Entries beyond K (the padding of a cut group) are dropped.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cosparse.spec import BlockTensor, NMTensor, PackedTensor, UnsupportedError
+from cosparse.spec.dtypes import Array
+from cosparse.spec.errors import unknown_name
+from cosparse.spec.layout import Layout
+
+SHARED_ROWS = 4
+"""Rows of a tile whose lanes share their columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedWeight:
+    """A packed weight in the layout of the CPU kernels; see the module's text."""
+
+    format_name: str
+    layout: Layout
+    tile_rows: int
+    row_pointers: Array
+    columns: Array
+    values: Array
+    repack_s: float
+    """Seconds that the repacking took."""
+
+    @property
+    def matrices(self) -> int:
+        """Separate products: one a convolution group in FF, one a group and tap in BP."""
+        return self.layout.conv_groups * (1 if self.layout.axis == 1 else self.layout.taps)
+
+    @property
+    def panel_rows(self) -> int:
+        taps = self.layout.taps if self.layout.axis == 1 else 1
+        return self.layout.conv_groups * taps * self.layout.reduction
+
+    @property
+    def tiles(self) -> int:
+        return len(self.row_pointers) - 1
+
+    @property
+    def products_per_token(self) -> int:
+        """Multiply-accumulates for one token or output pixel."""
+        return self.values.size
+
+    def unpack(self) -> Array:
+        """The dense float32 array of the weight's shape, equal to that of the packed tensor."""
+        layout = self.layout
+        tile_count = _lane_tiles(layout, self.tile_rows)
+        matrix, tile = np.divmod(_row_of_entry(self.row_pointers), max(1, tile_count))
+        panel_matrix, index = np.divmod(self.columns.astype(np.intp), max(1, layout.reduction))
+        block = panel_matrix if layout.axis == 1 else matrix
+        lanes = tile[:, None] * self.tile_rows + np.arange(self.tile_rows)
+        matrices = layout.conv_groups * layout.taps
+        padded = tile_count * self.tile_rows
+        dense = np.zeros((matrices, padded, layout.reduction), np.float32)
+        dense[block[:, None], lanes, index[:, None]] = self.values
+        split = dense.reshape(layout.conv_groups, layout.taps, padded, layout.reduction)
+        return layout.from_matrices(split[:, :, : layout.lanes])
+
+
+def prepare(packed: PackedTensor) -> PreparedWeight:
+    """Repack once, at load. Raises UnsupportedError for a format without a CPU layout."""
+    if packed.format_name not in _REPACKS:
+        raise UnsupportedError(unknown_name("CPU format", packed.format_name, _REPACKS))
+    start = time.perf_counter()
+    tile_rows, pointers, columns, values = _REPACKS[packed.format_name](packed)
+    return PreparedWeight(
+        format_name=packed.format_name,
+        layout=packed.layout,
+        tile_rows=tile_rows,
+        row_pointers=pointers,
+        columns=columns,
+        values=values,
+        repack_s=time.perf_counter() - start,
+    )
+
+
+Repacked = tuple[int, Array, Array, Array]
+"""(tile_rows, row_pointers, columns, values)."""
+
+
+def _repack_nm(packed: Any) -> Repacked:
+    tensor: NMTensor = packed
+    layout = tensor.layout
+    rows = SHARED_ROWS if tensor.lane_block % SHARED_ROWS == 0 else 1
+    lane_tiles = _lane_tiles(layout, rows)
+    conv_groups, taps, groups, n, _ = tensor.values.shape
+    image = (conv_groups, taps, groups, n, lane_tiles)
+    values = tensor.decoded_values()[..., : lane_tiles * rows].reshape(*image, rows)
+    position = tensor.lane_indices()[..., : lane_tiles * rows : rows].astype(np.int64)
+    index = position + np.arange(groups)[:, None, None] * tensor.pattern.m
+    order, entry_axes = (
+        ((0, 4, 1, 2, 3), (2, 3, 4)) if layout.axis == 1 else ((0, 1, 4, 2, 3), (3, 4))
+    )
+    kept = (index < layout.reduction).transpose(order)
+    columns = (_panel_starts(layout)[:, :, None, None, None] + index).transpose(order)
+    pointers = _pointers(kept.sum(axis=entry_axes).reshape(-1))
+    return rows, pointers, columns[kept].astype(np.uint32), values.transpose(*order, 5)[kept]
+
+
+def _repack_block(packed: Any) -> Repacked:
+    tensor: BlockTensor = packed
+    layout, block = tensor.layout, tensor.pattern
+    rows = SHARED_ROWS if block.rows % SHARED_ROWS == 0 else 1
+    _, _, block_rows, block_columns = tensor.grid
+    group, block_row = np.divmod(tensor.block_rows()[:, None, None], max(1, block_rows))
+    tap, block_column = np.divmod(
+        tensor.block_columns.astype(np.int64)[:, None, None], max(1, block_columns)
+    )
+    lane_tile = block_row * (block.rows // rows) + np.arange(block.rows // rows)[:, None]
+    index = block_column * block.cols + np.arange(block.cols)
+    kept = (lane_tile < _lane_tiles(layout, rows)) & (index < layout.reduction)
+    values = tensor.decoded_values().reshape(-1, block.rows // rows, rows, block.cols)
+    tile = _tile_numbers(layout, rows, group, tap, lane_tile)
+    column = _panel_starts(layout)[group, tap] + index
+    return _sorted_by_tile(
+        layout, rows, _at(tile, kept), _at(column, kept), values.swapaxes(2, 3)[kept]
+    )
+
+
+def _repack_rows(packed: Any) -> Repacked:
+    layout = packed.layout
+    group, lane = np.divmod(packed.entry_rows(), max(1, layout.lanes))
+    tap, index = np.divmod(packed.entry_columns(), max(1, layout.reduction))
+    tile = _tile_numbers(layout, 1, group, tap, lane)
+    column = _panel_starts(layout)[group, tap] + index
+    return _sorted_by_tile(layout, 1, tile, column, packed.decoded_values()[:, None])
+
+
+_REPACKS: dict[str, Callable[[Any], Repacked]] = {
+    "nm": _repack_nm,
+    "vnm": _repack_nm,
+    "block": _repack_block,
+    "csr": _repack_rows,
+    "bitmap": _repack_rows,
+}
+
+
+def _lane_tiles(layout: Layout, rows: int) -> int:
+    return -(-layout.lanes // rows)
+
+
+def _panel_starts(layout: Layout) -> Array:
+    """First panel row of every (conv_group, tap)."""
+    groups = np.arange(layout.conv_groups)[:, None]
+    taps = np.arange(layout.taps)
+    matrix = groups * layout.taps + taps if layout.axis == 1 else groups + 0 * taps
+    return matrix * layout.reduction
+
+
+def _tile_numbers(layout: Layout, rows: int, group: Array, tap: Array, lane_tile: Array) -> Array:
+    matrix = group if layout.axis == 1 else group * layout.taps + tap
+    return matrix * _lane_tiles(layout, rows) + lane_tile
+
+
+def _at(array: Array, kept: Array) -> Array:
+    return np.broadcast_to(array, kept.shape)[kept]
+
+
+def _sorted_by_tile(
+    layout: Layout, rows: int, tile: Array, column: Array, values: Array
+) -> Repacked:
+    """Entries in any order of tiles to tile order; inside a tile their order stays."""
+    matrices = layout.conv_groups * (1 if layout.axis == 1 else layout.taps)
+    order = np.argsort(tile, kind="stable")
+    counts = np.bincount(tile, minlength=matrices * _lane_tiles(layout, rows))
+    contiguous = np.ascontiguousarray(values[order], np.float32)
+    return rows, _pointers(counts), column[order].astype(np.uint32), contiguous
+
+
+def _pointers(counts: Array) -> Array:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _row_of_entry(row_pointers: Array) -> Array:
+    return np.repeat(np.arange(len(row_pointers) - 1), np.diff(row_pointers))
