@@ -27,17 +27,24 @@ gradients underflow to ties."""
 
 
 @dataclass(frozen=True)
-class GradientPruning:
-    """N:M pruning of the output gradient along the output channels."""
+class BackwardRule:
+    """How BP differs from the stock product: its mask, and the pruning P of the output gradient."""
 
-    pattern: NM
-    select_dtype: str
+    reuses_mask_ff: bool = False
+    """BP multiplies by W_FF; `mask_bp` is then not given."""
+    gradient: NM | None = None
+    select_dtype: str = "float16"
+
+    def weight_mask(self, mask_ff: Tensor | None, mask_bp: Tensor | None) -> Tensor | None:
+        return mask_ff if self.reuses_mask_ff else mask_bp
 
     def prune(self, grad: Tensor, axis: int, conv_groups: int) -> Tensor:
-        """Zero what the rule drops; kept values are unchanged."""
+        """P(dY) along the output channels: zero what is dropped, keep the rest unchanged."""
+        if self.gradient is None:
+            return grad
         mask = nm_mask(
             grad * LOSS_SCALE,
-            self.pattern,
+            self.gradient,
             axis=axis,
             conv_groups=conv_groups,
             dtype=self.select_dtype,
@@ -66,10 +73,10 @@ class SparseLinearFunction(Function):
         bias: Tensor | None,
         mask_ff: Tensor | None,
         mask_bp: Tensor | None,
-        pruning: GradientPruning | None,
+        rule: BackwardRule,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mask_bp)
-        ctx.pruning = pruning
+        ctx.save_for_backward(x, weight, rule.weight_mask(mask_ff, mask_bp))
+        ctx.rule = rule
         return F.linear(x, masked(weight, mask_ff), bias)
 
     @staticmethod
@@ -78,8 +85,7 @@ class SparseLinearFunction(Function):
         x, weight, mask_bp = ctx.saved_tensors
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            error = grad if ctx.pruning is None else ctx.pruning.prune(grad, -1, 1)
-            grad_x = error @ masked(weight, mask_bp)
+            grad_x = ctx.rule.prune(grad, -1, 1) @ masked(weight, mask_bp)
         rows = grad.reshape(-1, grad.shape[-1])
         if ctx.needs_input_grad[1]:
             grad_weight = rows.t() @ x.reshape(-1, x.shape[-1])
@@ -99,11 +105,11 @@ class SparseConv2dFunction(Function):
         bias: Tensor | None,
         mask_ff: Tensor | None,
         mask_bp: Tensor | None,
-        pruning: GradientPruning | None,
+        rule: BackwardRule,
         conv: ConvArguments,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mask_bp)
-        ctx.pruning = pruning
+        ctx.save_for_backward(x, weight, rule.weight_mask(mask_ff, mask_bp))
+        ctx.rule = rule
         ctx.conv = conv
         return F.conv2d(
             x, masked(weight, mask_ff), bias, conv.stride, conv.padding, conv.dilation, conv.groups
@@ -116,7 +122,7 @@ class SparseConv2dFunction(Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_x = grad_weight = grad_bias = None
         if needs_x:
-            error = grad if ctx.pruning is None else ctx.pruning.prune(grad, 1, ctx.conv.groups)
+            error = ctx.rule.prune(grad, 1, ctx.conv.groups)
             grad_x = _conv_backward(error, x, masked(weight, mask_bp), ctx.conv, 0)
         if needs_weight:
             grad_weight = _conv_backward(grad, x, weight, ctx.conv, 1)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .functions import ConvArguments, GradientPruning, SparseConv2dFunction, SparseLinearFunction
+from .functions import BackwardRule, ConvArguments, SparseConv2dFunction, SparseLinearFunction
 from .plan import LayerPlan
 from .selection import nm_mask
 
@@ -22,10 +22,8 @@ def forward_mask(plan: LayerPlan, weight: Tensor) -> Tensor | None:
     return nm_mask(weight, plan.ff, axis=1, dtype=plan.select_dtype)
 
 
-def backward_mask(plan: LayerPlan, weight: Tensor, mask_ff: Tensor | None) -> Tensor | None:
-    """Mask of the weight in BP, or None where BP multiplies by the whole weight."""
-    if plan.reuses_ff_in_bp:
-        return mask_ff
+def backward_mask(plan: LayerPlan, weight: Tensor) -> Tensor | None:
+    """mask_BP of a weight, or None where BP has no selection of its own."""
     if plan.bp is None:
         return None
     return nm_mask(weight, plan.bp, axis=0, conv_groups=plan.conv_groups, dtype=plan.select_dtype)
@@ -35,11 +33,11 @@ def _masks(plan: LayerPlan, weight: Tensor, x: Tensor) -> tuple[Tensor | None, T
     mask_ff = forward_mask(plan, weight)
     if not (torch.is_grad_enabled() and x.requires_grad):
         return mask_ff, None
-    return mask_ff, backward_mask(plan, weight, mask_ff)
+    return mask_ff, backward_mask(plan, weight)
 
 
-def _pruning(plan: LayerPlan) -> GradientPruning | None:
-    return None if plan.gradient is None else GradientPruning(plan.gradient, plan.select_dtype)
+def _rule(plan: LayerPlan) -> BackwardRule:
+    return BackwardRule(plan.reuses_ff_in_bp, plan.gradient, plan.select_dtype)
 
 
 def _autocast(*tensors: Tensor | None) -> list[Any]:
@@ -60,7 +58,7 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPla
     mask_ff, mask_bp = _masks(plan, weight, x)
     x, weight, bias = _autocast(x, weight, bias)
     y: Tensor = SparseLinearFunction.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, mask_ff, mask_bp, _pruning(plan)
+        x, weight, bias, mask_ff, mask_bp, _rule(plan)
     )
     return y
 
@@ -72,7 +70,7 @@ def sparse_conv2d(
     mask_ff, mask_bp = _masks(plan, weight, x)
     x, weight, bias = _autocast(x, weight, bias)
     y: Tensor = SparseConv2dFunction.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, mask_ff, mask_bp, _pruning(plan), conv
+        x, weight, bias, mask_ff, mask_bp, _rule(plan), conv
     )
     return y
 

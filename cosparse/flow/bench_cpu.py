@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -65,6 +66,8 @@ LAYERS: dict[str, LayerShape] = {
     "digits-cnn block 2": LayerShape(64, 9 * 64, 32 * 4 * 4),
 }
 """Linear layers, and convolutions after im2col (one image; 32 images of the digits)."""
+
+QUICK_SHAPES = {name: LAYERS[name] for name in ("BERT-base attention", "digits-cnn block 1")}
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,7 @@ def time_gemm(
     weight: PackedTensor | tuple[int, int],
     tokens: int,
     *,
+    conv_groups: int = 1,
     threads: int = 1,
     repeats: int = 5,
     budget_s: float = 0.3,
@@ -226,27 +230,23 @@ def time_gemm(
 ) -> GemmTiming:
     """Time one phase of one layer.
 
-    weight: the packed copy of the phase (axis 1 for FF, 0 for BP), or (outputs, inputs) for a product
-    that runs dense, whose sparse time is then the dense one; WU is always dense. tokens: output
-    pixels for a convolution. Sampling stops after `repeats` rounds or `budget_s` seconds, one round
-    at least. Raises UnsupportedError for a copy of the other phase.
+    weight: the packed copy of the phase (axis 1 for FF, 0 for BP), or, for a product that runs dense,
+    the (outputs, inputs * taps) of each of `conv_groups` groups; its sparse time is then the dense
+    one. WU is always dense. tokens: output pixels for a convolution. Sampling stops after `repeats`
+    rounds or `budget_s` seconds, one round at least. Raises UnsupportedError for a copy of the other
+    phase.
     """
-    if baselines is None:
-        with DenseBaselines(threads) as opened:
-            return time_gemm(
-                phase, weight, tokens,
-                threads=threads, repeats=repeats, budget_s=budget_s, baselines=opened,
-            )  # fmt: skip
     phase = Phase(phase)
-    product = _product_of(phase, weight, tokens)
-    contestants = baselines.contestants(product)
-    packed = weight if isinstance(weight, PackedTensor) and phase != Phase.WU else None
+    product = _product_of(phase, weight, tokens, conv_groups)
+    sparse: dict[str, Callable[[], float]] = {}
     issued = product.macs
-    if packed is not None:
-        contestants["sparse"], issued = _sparse_contestant(packed, product, threads)
-    timed = time_interleaved(contestants, repeats=repeats, budget_s=budget_s)
-    sparse = timed.pop("sparse", None) or min(timed.values(), key=lambda dense: dense.median_s)
-    return GemmTiming(product, sparse, timed, issued, threads, clock_of(threads)[0])
+    if isinstance(weight, PackedTensor) and phase != Phase.WU:
+        sparse["sparse"], issued = _sparse_contestant(weight, product, threads)
+    with nullcontext(baselines) if baselines else DenseBaselines(threads) as opened:
+        contestants = opened.contestants(product) | sparse
+        timed = time_interleaved(contestants, repeats=repeats, budget_s=budget_s)
+    own = timed.pop("sparse", None) or min(timed.values(), key=lambda dense: dense.median_s)
+    return GemmTiming(product, own, timed, issued, threads, clock_of(threads)[0])
 
 
 def time_dense(
@@ -404,9 +404,11 @@ def _packed_layers(shape: LayerShape, patterns: Iterable[Pattern]) -> Iterable[P
             continue
 
 
-def _product_of(phase: Phase, weight: PackedTensor | tuple[int, int], tokens: int) -> Product:
+def _product_of(
+    phase: Phase, weight: PackedTensor | tuple[int, int], tokens: int, conv_groups: int
+) -> Product:
     if isinstance(weight, tuple):
-        return Product(phase, tokens, *weight)
+        return Product(phase, tokens, *weight, conv_groups)
     layout = weight.layout
     if phase != Phase.WU and layout.axis != (1 if phase == Phase.FF else 0):
         raise UnsupportedError(

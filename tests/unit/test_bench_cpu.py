@@ -157,3 +157,14 @@ def test_the_worker_answers_a_number_a_line():
     )
     about, seconds = done.stdout.splitlines()
     assert "blas" in about and float(seconds) > 0
+
+
+def test_a_depthwise_layer_is_a_product_a_group(baselines):
+    timing = bench.time_gemm("FF", (1, 9), 10, conv_groups=16, repeats=2, baselines=baselines)
+    assert timing.product.macs == 10 * 9 * 16
+    assert "torch linear" not in timing.dense  # it has no groups
+
+
+def test_two_threads_are_timed_by_wall_clock():
+    timing = bench.time_gemm("FF", packed_weight(), 4, threads=2, repeats=2)
+    assert timing.clock == "wall time" and timing.ratio > 0
