@@ -4,7 +4,7 @@ from algos.methods import METHODS
 from algos.models import MODELS
 from cosparse.spec import FORMATS, PATTERNS
 from cosparse.spec.patterns import PATTERN_FORMS
-from hwsim import DATAFLOWS, PRESETS
+from hwsim import DATAFLOWS, PRESETS, AcceleratorConfig
 
 from .scenario import shipped_scenarios
 from .scenario_schema import BACKENDS, SHIPPED_DATA
@@ -33,6 +33,6 @@ def _description(name: str) -> str:
 
 
 def _accelerator(name: str) -> str:
-    config = PRESETS[name]
+    config = AcceleratorConfig.preset(name)
     note = ", simulation only" if config.simulation_only else ""
     return f"{config.rows} x {config.cols} array, groups up to {config.group_max}{note}"
