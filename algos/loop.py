@@ -43,7 +43,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Outcome of one run. metric: accuracy in percent, or bits per byte (None if diverged)."""
+    """Outcome of one run. metric: accuracy in percent, or bits per byte (None if diverged).
+
+    steps: those that were done. history: (step, loss) of finite losses.
+    """
 
     method: str
     seed: int
@@ -68,7 +71,7 @@ OPTIMIZERS: dict[str, Callable[[Any, Recipe], torch.optim.Optimizer]] = {
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
-    """Factor on lr: linear warm-up over the first 5 %, then constant or half a cosine to 0."""
+    """Factor on lr of a step from 0: linear warm-up over the first 5 %, then constant or half a cosine to 0."""
     warmup = max(1, round(WARMUP_SHARE * steps))
     if step < warmup:
         return (step + 1) / warmup
@@ -97,20 +100,42 @@ def train(
 ) -> TrainingResult:
     """Train `sparsified.model` in place.
 
-    context: tokens of a window, for language data. A loss that is not finite ends the run with
-    metric None. Raises UnsupportedError for an unknown optimizer or schedule.
+    context: tokens of a window, for language data. A loss that is not finite ends the run; such a
+    run, and one that ends with weights that are not finite, has metric None. Raises
+    UnsupportedError for an unknown optimizer or schedule.
     """
-    if recipe.optimizer not in OPTIMIZERS:
-        raise UnsupportedError(unknown_name("optimizer", recipe.optimizer, OPTIMIZERS))
+    model, started = sparsified.model, time.process_time()
+    history, steps = _descend(sparsified, data, recipe, seed, context, progress or _silent)
+    name, metric = evaluate(model, data, context=context)
+    finite = math.isfinite(history[-1]["loss"]) and math.isfinite(metric) and _is_finite(model)
+    return TrainingResult(
+        method=sparsified.method.name,
+        seed=seed,
+        metric_name=name,
+        metric=metric if finite else None,
+        steps=steps,
+        seconds=time.process_time() - started,
+        history=[point for point in history if math.isfinite(point["loss"])],
+    )
+
+
+def _descend(
+    sparsified: Sparsified,
+    data: Dataset,
+    recipe: Recipe,
+    seed: int,
+    context: int,
+    progress: Progress,
+) -> tuple[list[dict[str, float]], int]:
+    """Run the optimizer. Returns points of (step, loss), the last step among them, and its number."""
     model, steps = sparsified.model, step_count(recipe, data)
-    optimizer = OPTIMIZERS[recipe.optimizer](model.parameters(), recipe)
+    optimizer = _optimizer(model, recipe)
     decay = sparsified.attach(optimizer, recipe.decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(recipe.schedule, step, steps)
     )
     history: list[dict[str, float]] = []
-    started = time.process_time()
-    diverged = False
+    step = 0
     model.train()
     for step, (x, y) in enumerate(_batches(data, recipe.batch, steps, seed, context), start=1):
         loss = _loss(model, data.task, x, y)
@@ -119,24 +144,29 @@ def train(
         optimizer.step()
         schedule.step()
         value = float(loss.detach())
-        if not math.isfinite(value):
-            diverged = True
-            break
-        if step % max(1, steps // HISTORY_POINTS) == 0 or step == steps:
+        progress(step, steps, value)
+        diverged = not math.isfinite(value)
+        if diverged or step == steps or step % max(1, steps // HISTORY_POINTS) == 0:
             history.append({"step": step, "loss": value})
-        if progress is not None:
-            progress(step, steps, value)
+        if diverged:
+            break
     decay.remove()
-    name, metric = evaluate(model, data, context=context)
-    return TrainingResult(
-        method=sparsified.method.name,
-        seed=seed,
-        metric_name=name,
-        metric=None if diverged or not math.isfinite(metric) else metric,
-        steps=steps,
-        seconds=time.process_time() - started,
-        history=history,
-    )
+    return history, step
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer not in OPTIMIZERS:
+        raise UnsupportedError(unknown_name("optimizer", recipe.optimizer, OPTIMIZERS))
+    return OPTIMIZERS[recipe.optimizer](model.parameters(), recipe)
+
+
+def _silent(step: int, steps: int, loss: float) -> None:
+    """Progress that nobody watches."""
+
+
+def _is_finite(model: nn.Module) -> bool:
+    state = model.state_dict().values()
+    return all(bool(torch.isfinite(t).all()) for t in state if isinstance(t, Tensor))
 
 
 def evaluate(model: nn.Module, data: Dataset, *, context: int = 128) -> tuple[str, float]:

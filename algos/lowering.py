@@ -21,18 +21,30 @@ def lower(workload: Workload, layers: dict[str, LayerPlan]) -> Workload:
     """workload: from `capture`; layers: weight name -> plan. Returns the step that executors run.
 
     Layers are joined by the weight's parameter name, which is the name of the operand's tensor.
+    Without WU nothing is trained: weights are packed once, before the step.
     """
     ops = [_with_patterns(op, layers) if isinstance(op, Gemm) else op for op in workload.ops]
-    weights = [tensor for tensor in workload.tensors if tensor.role == "weight"]
-    trained = {op.name for op in workload.gemms if op.phase is Phase.WU}
-    extra: list[Gemm | Vector] = []
-    for tensor in weights:
-        elements = prod(tensor.shape)
-        extra.append(
-            Vector(tensor.name, Phase.UPDATE, "sgd_momentum", elements, UPDATE_BYTES * elements)
-        )
-        extra += _prunes(tensor.name, elements, layers.get(tensor.name))
-    return replace(workload, ops=(*ops, *extra)) if trained else replace(workload, ops=tuple(ops))
+    trained = _trained_weights(workload)
+    read = {(op.rhs.tensor, op.phase) for op in workload.gemms}
+    extra: list[Vector] = []
+    for tensor in workload.tensors:
+        if tensor.name in trained:
+            elements = prod(tensor.shape)
+            extra.append(_update(tensor.name, elements))
+            extra += _prunes(tensor.name, elements, layers.get(tensor.name), read)
+    return replace(workload, ops=(*ops, *extra))
+
+
+def _trained_weights(workload: Workload) -> set[str]:
+    """Names of the weights whose gradient the step computes; WU has its forward product's name."""
+    weight_of = {op.name: op.rhs.tensor for op in workload.gemms if op.phase is Phase.FF}
+    recorded = workload.provenance.get("layers", {})
+    weight_of |= {name: layer["parameter"] for name, layer in recorded.items()}
+    return {
+        weight_of[op.name]
+        for op in workload.gemms
+        if op.phase is Phase.WU and op.name in weight_of
+    }
 
 
 def _with_patterns(gemm: Gemm, layers: dict[str, LayerPlan]) -> Gemm:
@@ -50,15 +62,24 @@ def _patterned(operand: Operand, pattern: Pattern) -> Operand:
     return replace(operand, pattern=pattern)
 
 
-def _prunes(name: str, elements: int, plan: LayerPlan | None) -> list[Vector]:
-    """One pass over the FP16 weights for every packed copy: read them, write values and indices."""
-    patterns = {} if plan is None else {"FF": plan.ff, "BP": plan.bp}
+def _update(name: str, elements: int) -> Vector:
+    return Vector(name, Phase.UPDATE, "sgd_momentum", elements, UPDATE_BYTES * elements)
+
+
+def _prunes(
+    name: str, elements: int, plan: LayerPlan | None, read: set[tuple[str, Phase]]
+) -> list[Vector]:
+    """One pass over the FP16 weights for every packed copy: read them, write values and indices.
+
+    read: (weight, phase) of every product, so that no copy is packed that none of them reads.
+    """
+    patterns = {} if plan is None else {Phase.FF: plan.ff, Phase.BP: plan.bp}
     return [
         Vector(
-            f"{name}.{copy}", Phase.PRUNE, str(pattern), elements, _prune_bytes(elements, pattern)
+            f"{name}.{phase}", Phase.PRUNE, str(pattern), elements, _prune_bytes(elements, pattern)
         )
-        for copy, pattern in patterns.items()
-        if pattern is not None
+        for phase, pattern in patterns.items()
+        if pattern is not None and (name, phase) in read
     ]
 
 

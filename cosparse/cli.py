@@ -80,16 +80,12 @@ def train(
     """Train only: every method and seed of a scenario, checkpoints kept for `run`."""
     from dataclasses import asdict
 
-    from cosparse.flow.network import resolve_network
+    from cosparse.flow.run import train_only
     from cosparse.flow.scenario import load_scenario
-    from cosparse.flow.statistics import summarise
-    from cosparse.flow.store import open_folder
-    from cosparse.flow.trainings import train_all
 
-    checked = load_scenario(scenario)
-    folder = open_folder(checked, out)
-    network = resolve_network(checked, trust=trust)
-    rows = summarise(train_all(checked, network, folder, _reporter(json)))
+    rows, checkpoints = train_only(
+        load_scenario(scenario), out=out, trust=trust, reporter=_reporter(json)
+    )
     if json:
         _print_json([asdict(row) for row in rows])
         return
@@ -102,7 +98,7 @@ def train(
             for r in rows
         ],
     )  # fmt: skip
-    print(f"checkpoints: {folder.path / 'trainings'}")
+    print(f"checkpoints: {checkpoints}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The user's own data: an .npz with x_train, y_train, x_test, y_test, or x, y to be split."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def _read(path: Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise DataError(f"{path}: cannot read the data: {error.strerror or error}") from error
-    except (ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: expected an .npz of plain arrays: {error}") from error
 
 
@@ -67,15 +68,21 @@ def _samples(path: Path, name: str, x: Array) -> Array:
         raise DataError(
             f"{path}: {name}: expected numbers of shape (samples, ...), got {x.dtype} of shape {x.shape}"
         )
-    values = x.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise DataError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+    with np.errstate(over="ignore"):
+        values = x.astype(np.float32)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise DataError(
+            f"{path}: {name}: expected finite float32 numbers, got {bad} that are NaN or infinite"
+        )
     return values
 
 
 def _labels(path: Path, name: str, y: Array, samples: int) -> Array:
-    if y.shape != (samples,) or y.dtype.kind not in "iu" or (samples and int(y.min()) < 0):
+    if y.shape != (samples,) or y.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: {name}: expected {samples} integer classes from 0, got {y.dtype} of shape {y.shape}"
+            f"{path}: {name}: expected {samples} integer classes, got {y.dtype} of shape {y.shape}"
         )
+    if int(y.min()) < 0:
+        raise DataError(f"{path}: {name}: expected classes from 0, got {int(y.min())}")
     return y.astype(np.int64)

@@ -12,7 +12,7 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.formats.image import MAGIC
 from cosparse.spec.patterns import pad_axis
 
-from .store import read_json
+from .store import read_json, read_results
 
 CANDIDATES = (NM(1, 16), NM(1, 8), NM(2, 16), NM(1, 4), NM(2, 8), NM(2, 4), NM(4, 8))
 BLOCKS = ((32, 32), (16, 16), (16, 1), (4, 1))
@@ -111,22 +111,23 @@ def _json(path: Path) -> dict[str, Any]:
             "issued_macs": workload.issued_macs(),
         }
     if isinstance(data, dict) and "scenario_hash" in data:
+        results = read_results(path)
         return {
             "kind": "results",
-            "schema": data.get("schema"),
-            "scenario": data["scenario"]["name"],
-            "date": data["provenance"]["date"],
-            "sections": [key for key in ("training", "measured", "simulated") if data.get(key)],
+            "schema": results["schema"],
+            "scenario": results["scenario"].get("name"),
+            "date": results["provenance"].get("date"),
+            "sections": [key for key in ("training", "measured", "simulated") if results[key]],
         }
     raise CorruptFileError(f"{path}: expected a workload or results, got {json.dumps(data)[:60]}")
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    from .network import MODEL_KEY, read_state
+    from .checkpoint import read_checkpoint
 
-    state, metadata = read_state(path)
+    checkpoint = read_checkpoint(path)
     tensors = []
-    for name, tensor in state.items():
+    for name, tensor in checkpoint.state.items():
         if tensor.is_floating_point() and tensor.dim() >= 2 and tensor.numel():
             array = tensor.float().numpy()
             density = float((array != 0).mean())
@@ -134,6 +135,6 @@ def _checkpoint(path: Path) -> dict[str, Any]:
             tensors.append(TensorReport(name, tuple(array.shape), density, ff, bp))
     return {
         "kind": "checkpoint",
-        "model": metadata.get(MODEL_KEY),
+        "model": checkpoint.model,
         "tensors": [vars(report) | {"shape": list(report.shape)} for report in tensors],
     }

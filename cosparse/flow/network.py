@@ -1,31 +1,37 @@
 """The network of a scenario: how to build it, what it reads, its starting weights.
 
 Three sources: a shipped model, a function of the user's (`package.module:function`, which runs only
-with trust), and a checkpoint for either. Checkpoints are read without executing code.
+with trust), and a checkpoint for either.
 """
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from algos.data import Dataset, load_data
 from algos.models import MODELS, build
-from cosparse.spec import DataError, InputError, TrustError, UnsupportedError
-from cosparse.spec.errors import nearest
+from cosparse.spec import (
+    CosparseError,
+    DataError,
+    InputError,
+    ShapeError,
+    TrustError,
+    UnsupportedError,
+)
 
+from .checkpoint import Checkpoint, load_into, read_checkpoint
 from .scenario import Scenario
+from .scenario_schema import is_code
+from .user_code import blame, error_line, import_function
 
-MODEL_KEY = "cosparse_model"
-"""Metadata key under which a checkpoint of ours names its model."""
+SAMPLES = 2
+"""Inputs of a trial forward; batch normalisation needs more than one."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Network:
     """What the flow needs to know of a scenario's network and data."""
 
     name: str
+    options: dict[str, Any]
+    folder: Path
     build: Callable[[int], nn.Module]
     """Build the network with the starting weights of a seed."""
     task: str
@@ -49,6 +57,10 @@ class Network:
         """An input of zeros; shapes are all that capture and verification need."""
         return torch.zeros((batch, *self.input_shape), dtype=self.input_dtype)
 
+    def blamed(self) -> AbstractContextManager[None]:
+        """A context in which failures of the network's own code become RunErrors."""
+        return blame(self.name, self.folder)
+
 
 def resolve_network(scenario: Scenario, *, trust: bool) -> Network:
     """Load what `scenario.model` and `scenario.data` name.
@@ -56,111 +68,93 @@ def resolve_network(scenario: Scenario, *, trust: bool) -> Network:
     Raises TrustError when it names code and `trust` is false, DataError for files that cannot be
     used, UnsupportedError for names and options that do not exist.
     """
+    checkpoint = _checkpoint(scenario)
+    name = scenario.model.name or _recorded_name(scenario, checkpoint)
+    options = (checkpoint.options if checkpoint and checkpoint.model == name else {}) | dict(
+        scenario.model.options
+    )
+    function = _function(scenario, name, options, trust)
     data = _load_data(scenario)
-    state, recorded = _read_checkpoint(scenario.checkpoint_path)
-    name = scenario.model.name or recorded
-    if name is None:
-        raise DataError(
-            f"{scenario.checkpoint_path}: the checkpoint does not name its model; "
-            "add `name:` (a shipped model or package.module:function) beside `checkpoint:`"
-        )
-    function = _function(scenario, name, trust)
-    entry = MODELS.get(name)
-    if data is not None and data.task == "classification":
-        shape, dtype = data.x_train.shape[1:], torch.float32
-    elif entry is not None:
-        shape, dtype = entry.input_shape, getattr(torch, entry.input_dtype)
-    elif scenario.input_shape is not None:
-        shape, dtype = scenario.input_shape, torch.float32
-    else:
-        raise InputError(
-            f"model '{name}': the shape of its input is unknown; give `data:` or `input_shape:`"
-        )
-    if scenario.input_shape is not None and entry is not None and data is None:
-        shape = scenario.input_shape
-    task = entry.task if entry else "classification"
-    if data is not None and data.task != task:
-        raise UnsupportedError(f"model '{name}' is for {task}, data '{data.name}' for {data.task}")
+    _check_task(name, data)
+    shape, dtype = _input_of(scenario, name, data)
 
     def build_seeded(seed: int) -> nn.Module:
         torch.manual_seed(seed)
         model = function()
-        if state is not None:
-            load_state(model, state, str(scenario.checkpoint_path))
+        if checkpoint is not None:
+            load_into(model, checkpoint.state, str(scenario.checkpoint_path))
         return model
 
-    return Network(name, build_seeded, task, tuple(shape), dtype, data)
+    task = data.task if data else _task_of(name)
+    return Network(name, options, scenario.folder, build_seeded, task, shape, dtype, data)
 
 
-def load_state(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Load a checkpoint, naming every key that does not fit. Raises DataError."""
-    own = model.state_dict()
-    problems = [f"missing '{key}'{nearest(key, state)}" for key in own if key not in state]
-    problems += [f"unexpected '{key}'{nearest(key, own)}" for key in state if key not in own]
-    problems += [
-        f"'{key}': expected shape {tuple(own[key].shape)}, got {tuple(tensor.shape)}"
-        for key, tensor in state.items()
-        if key in own and own[key].shape != tensor.shape
-    ]
-    if problems:
-        listed = "; ".join(problems[:8]) + ("; ..." if len(problems) > 8 else "")
-        raise DataError(f"{where}: the checkpoint does not fit the model: {listed}")
-    model.load_state_dict(state)
+def check_forward(network: Network) -> None:
+    """Run the dense network on two samples, before hours are spent on it.
 
-
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a .safetensors, .pt or .pth file; no code in it is executed.
-
-    Raises DataError for a file that cannot be read or that holds NaN or infinity.
+    Raises ShapeError when it does not take the data's shape or has fewer outputs than the data has
+    classes, RunError when code of the user's fails.
     """
-    state: Any
-    metadata: dict[str, str] = {}
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as archive:
-                metadata = archive.metadata() or {}
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such checkpoint") from None
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: cannot read the checkpoint: {error}") from None
-    except Exception as error:  # torch.load raises whatever unpickling meets
-        raise DataError(
-            f"{path}: expected a state_dict that loads with weights_only: {error}"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    return _checked_state(path, state), metadata
+    model = network.build(0).eval()
+    sample = _samples(network)
+    with network.blamed(), torch.no_grad():
+        try:
+            output = model(sample)
+        except CosparseError:
+            raise
+        except Exception as error:
+            if is_code(network.name):
+                raise
+            raise ShapeError(
+                f"model '{network.name}' does not take inputs of shape {network.input_shape}: "
+                f"{error_line(error)}"
+            ) from error
+    if network.data is not None:
+        _check_logits(network, network.data, sample, output)
 
 
-def write_state(path: Path, model: nn.Module, model_name: str) -> None:
-    """Write a checkpoint that `{checkpoint: FILE}` alone can load again."""
-    state = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
-    save_file(state, path, {MODEL_KEY: model_name})
+def _samples(network: Network) -> Tensor:
+    data = network.data
+    if data is None or data.task == "language":
+        return network.sample(SAMPLES)
+    return torch.from_numpy(data.x_train[:SAMPLES])
 
 
-def _checked_state(path: Path, state: Any) -> dict[str, Tensor]:
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise DataError(
-            f"{path}: expected a state_dict (names to tensors), got {type(state).__name__}"
+def _check_logits(network: Network, data: Dataset, sample: Tensor, output: Any) -> None:
+    positions = tuple(sample.shape) if data.task == "language" else (len(sample),)
+    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if not isinstance(output, Tensor) or output.shape[:-1] != positions:
+        raise ShapeError(
+            f"model '{network.name}' on inputs of shape {tuple(sample.shape)}: expected logits of "
+            f"shape {(*positions, data.classes)}, got {got}"
         )
-    for key, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise DataError(
-                f"{path}: tensor '{key}' holds {bad} values that are NaN or infinite; "
-                "expected finite weights"
-            )
-    return state
+    if output.shape[-1] < data.classes:
+        raise ShapeError(
+            f"model '{network.name}': expected an output for each of the {data.classes} classes of "
+            f"data '{data.name}', got {output.shape[-1]} outputs"
+        )
 
 
-def _read_checkpoint(path: Path | None) -> tuple[dict[str, Tensor] | None, str | None]:
-    if path is None:
-        return None, None
-    state, metadata = read_state(path)
-    return state, metadata.get(MODEL_KEY)
+def _checkpoint(scenario: Scenario) -> Checkpoint | None:
+    path = scenario.checkpoint_path
+    return None if path is None else read_checkpoint(path)
+
+
+def _recorded_name(scenario: Scenario, checkpoint: Checkpoint | None) -> str:
+    """The shipped model that a checkpoint names. It may not name code: a scenario must."""
+    path = scenario.checkpoint_path
+    name = None if checkpoint is None else checkpoint.model
+    if name is None:
+        raise DataError(
+            f"{path}: the checkpoint does not name its model; "
+            "add `name:` (a shipped model or package.module:function) beside `checkpoint:`"
+        )
+    if is_code(name):
+        raise DataError(
+            f"{path}: the checkpoint is of '{name}', which is code; "
+            f"add `name: {name}` beside `checkpoint:` to use it"
+        )
+    return name
 
 
 def _load_data(scenario: Scenario) -> Dataset | None:
@@ -170,22 +164,51 @@ def _load_data(scenario: Scenario) -> Dataset | None:
     return load_data(scenario.data_path or str(source.name))
 
 
-def _function(scenario: Scenario, name: str, trust: bool) -> Callable[[], nn.Module]:
-    options = scenario.model.options
+def _task_of(name: str) -> str:
+    entry = MODELS.get(name)
+    return entry.task if entry else "classification"
+
+
+def _check_task(name: str, data: Dataset | None) -> None:
+    task = _task_of(name)
+    if data is not None and data.task != task:
+        raise UnsupportedError(f"model '{name}' is for {task}, data '{data.name}' for {data.task}")
+
+
+def _input_of(
+    scenario: Scenario, name: str, data: Dataset | None
+) -> tuple[tuple[int, ...], torch.dtype]:
+    """Shape and dtype of one input: the data's, the scenario's, or the shipped model's."""
+    entry = MODELS.get(name)
+    if data is not None and data.task == "classification":
+        return tuple(data.x_train.shape[1:]), torch.float32
+    dtype = torch.float32 if entry is None else getattr(torch, entry.input_dtype)
+    if scenario.input_shape is not None and data is None:
+        return tuple(scenario.input_shape), dtype
+    if entry is not None:
+        return tuple(entry.input_shape), dtype
+    raise InputError(
+        f"model '{name}': the shape of its input is unknown; give `data:` or `input_shape:`"
+    )
+
+
+def _function(
+    scenario: Scenario, name: str, options: Mapping[str, Any], trust: bool
+) -> Callable[[], nn.Module]:
+    """What builds the network. Raises UnsupportedError for options that a shipped model lacks."""
     if name in MODELS:
-        return lambda: build(name, **options)
+        return lambda: _built(name, options)
     if not trust:
         raise TrustError(
             f"the scenario runs code of yours ('{name}'); read it, then allow it with --trust "
             "(in Python: trust=True)"
         )
-    function = _import(scenario, name)
+    function = import_function(name, scenario.folder, scenario.code_path)
+    _check_options(name, function, options)
 
     def construct() -> nn.Module:
-        try:
+        with blame(name, scenario.folder):
             model = function(**options)
-        except TypeError as error:
-            raise InputError(f"'{name}' with options {options}: {error}") from error
         if not isinstance(model, nn.Module):
             raise InputError(f"'{name}': expected a torch.nn.Module, got {type(model).__name__}")
         return model
@@ -193,33 +216,18 @@ def _function(scenario: Scenario, name: str, trust: bool) -> Callable[[], nn.Mod
     return construct
 
 
-def _import(scenario: Scenario, name: str) -> Callable[..., Any]:
-    module_name, _, function_name = name.partition(":")
+def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
     try:
-        module = _import_module(scenario, module_name)
-    except ImportError as error:
-        raise InputError(
-            f"'{name}': cannot import '{module_name}' from {scenario.folder} or the installed "
-            f"packages: {error}"
-        ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        names = [key for key, value in vars(module).items() if callable(value)]
-        raise InputError(
-            f"'{name}': module '{module_name}' has no function "
-            f"'{function_name}'{nearest(function_name, names)}"
-        )
-    return function  # type: ignore[no-any-return]
+        return build(name, **options)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise InputError(f"model '{name}' with options {given}: {error_line(error)}") from error
 
 
-def _import_module(scenario: Scenario, module_name: str) -> Any:
-    """The module beside the scenario if there is one, else an installed one."""
-    path = scenario.code_path
-    if path is None:
-        return importlib.import_module(module_name)
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickles look their module up
-    spec.loader.exec_module(module)
-    return module
+def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(function).bind(**options)
+    except TypeError as error:
+        raise InputError(f"'{name}' with options {dict(options)}: {error}") from error
+    except ValueError:
+        return  # a callable without a signature checks its arguments itself

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -33,7 +34,8 @@ class ConsoleReporter(Reporter):
         self._console = console
 
     def stage(self, text: str) -> None:
-        self._console.print(f"[bold cyan]>[/] {text}", highlight=False)
+        line = f"[bold cyan]>[/] {escape(text)}"
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     @contextmanager
     def task(self, text: str, total: int) -> Iterator[Task]:

@@ -1,27 +1,30 @@
-"""A whole run: scenario -> train -> lower -> backends -> results.json -> report."""
+"""A whole run: scenario -> lower -> simulate -> train -> measure -> results.json -> report."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from algos.loop import TrainingResult
+from algos.methods import METHODS
 from algos.plan import LayerPlan
 from algos.sparsified import Sparsified
 from cosparse.spec import GEMM_PHASES, NM, PackedTensor, Phase, Workload
 
 from .lower import DENSE, lower_all
 from .measurement import measure_cpu
-from .network import Network, resolve_network
+from .network import Network, check_forward, resolve_network
 from .progress import Reporter
 from .provenance import provenance
 from .report import write_reports
 from .scenario import Scenario, load_scenario
 from .simulation import simulate_steps
-from .statistics import summarise
+from .statistics import MethodAccuracy, summarise
 from .store import RESULTS_SCHEMA, RunFolder, open_folder, write_json
 from .report.facts import summary_lines
-from .trainings import train_all, trained_model
+from .trainings import backend_model, train_all, usable_seed
 
 
 @dataclass(frozen=True)
@@ -54,28 +57,69 @@ def run(
     RunError; what was computed before an error stays in the folder.
     """
     checked = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-    reporter = reporter or Reporter()
     folder = open_folder(checked, out)
     network = resolve_network(checked, trust=trust)
-    document = _begin(checked, network)
-    if checked.train.trains:
-        reporter.stage(
-            f"training {network.name}: {', '.join(checked.train.methods)}, "
-            f"seeds {', '.join(map(str, checked.train.seeds))}"
-        )
-        document["training"] = _training(train_all(checked, network, folder, reporter))
-        write_json(folder.results_path, document)
-    workloads, plans = lower_all(checked, network)
-    for method, workload in workloads.items():
-        workload.save(folder.path / f"workload-{method}.json")
-    document["layers"] = [_layer(plan) for plan in plans.values()]
-    document["workload"] = {name: _operations(step) for name, step in workloads.items()}
-    model = trained_model(checked, network, folder, checked.train.method, checked.train.seeds[0])
-    document["storage"] = [_storage(*packed) for packed in _packed(model)]
-    _run_backends(checked, document, workloads, model, folder, reporter)
+    with torch.random.fork_rng(devices=()), network.blamed():
+        document = _compute(checked, network, folder, reporter or Reporter())
     write_json(folder.results_path, document)
     write_reports(document, folder.path)
     return Results(folder.path, document)
+
+
+def train_only(
+    scenario: Scenario, *, out: str | Path | None, trust: bool, reporter: Reporter
+) -> tuple[list[MethodAccuracy], Path]:
+    """Every training run of a scenario, kept for `run`. Returns accuracies and where they lie."""
+    folder = open_folder(scenario, out)
+    network = resolve_network(scenario, trust=trust)
+    with torch.random.fork_rng(devices=()), network.blamed():
+        check_forward(network)
+        results = train_all(scenario, network, folder, reporter)
+    return summarise(results, DENSE), folder.path / "trainings"
+
+
+def _compute(
+    scenario: Scenario, network: Network, folder: RunFolder, reporter: Reporter
+) -> dict[str, Any]:
+    """The document. What can be refused is lowered and simulated before hours of training."""
+    check_forward(network)
+    document = _begin(scenario, network)
+    workloads, plans = lower_all(scenario, network)
+    document["layers"] = [_layer(plan) for plan in plans.values()]
+    document["workload"] = {name: _operations(step) for name, step in workloads.items()}
+    for method, workload in workloads.items():
+        write_json(folder.path / f"workload-{method}.json", workload.to_json())
+    if "simulator" in scenario.backends:
+        config = scenario.accelerator_config()
+        reporter.stage(f"simulating {len(workloads)} training steps on {config.name}")
+        document["simulated"] = simulate_steps(workloads, config)
+    seed = None
+    if scenario.train.trains:
+        results = _train(scenario, network, folder, reporter)
+        document["training"] = _training(results)
+        seed = usable_seed(results, scenario.train.method)
+    model = backend_model(scenario, network, folder, seed)
+    step = workloads[scenario.train.method]
+    document["storage"] = [_storage(*packed) for packed in _packed(step, model)]
+    if "cpu" in scenario.backends:
+        reporter.stage(
+            f"measuring the {scenario.train.method} step on CPU kernels, "
+            f"{scenario.threads} thread(s)"
+        )
+        document["measured"] = measure_cpu(step, model, scenario.threads, reporter)
+    document["not_measured"] = _not_measured(scenario, seed)
+    return document
+
+
+def _train(
+    scenario: Scenario, network: Network, folder: RunFolder, reporter: Reporter
+) -> list[TrainingResult]:
+    spec = scenario.train
+    reporter.stage(
+        f"training {network.name}: {', '.join(spec.methods)}, "
+        f"seeds {', '.join(map(str, spec.seeds))}"
+    )
+    return train_all(scenario, network, folder, reporter)
 
 
 def _begin(scenario: Scenario, network: Network) -> dict[str, Any]:
@@ -104,28 +148,9 @@ def _training(results: list[TrainingResult]) -> dict[str, Any]:
     }
 
 
-def _run_backends(
-    scenario: Scenario,
-    document: dict[str, Any],
-    workloads: dict[str, Workload],
-    model: Sparsified,
-    folder: RunFolder,
-    reporter: Reporter,
-) -> None:
-    method = scenario.train.method
-    if "simulator" in scenario.backends:
-        config = scenario.accelerator_config()
-        reporter.stage(f"simulating {len(workloads)} training steps on {config.name}")
-        document["simulated"] = simulate_steps(workloads, config)
-        write_json(folder.results_path, document)
-    if "cpu" in scenario.backends:
-        reporter.stage(f"measuring the {method} step on CPU kernels, {scenario.threads} thread(s)")
-        document["measured"] = measure_cpu(workloads[method], model, scenario.threads, reporter)
-    document["not_measured"] = _not_measured(scenario)
-
-
-def _not_measured(scenario: Scenario) -> list[dict[str, str]]:
+def _not_measured(scenario: Scenario, trained_seed: int | None) -> list[dict[str, str]]:
     """What a reader could expect in the report and does not find, and why."""
+    method = scenario.train.method
     missing = [
         ("GPU kernels", "this release has none"),
         ("RTL", "this release has none; cycles are simulated, not counted in RTL"),
@@ -142,6 +167,12 @@ def _not_measured(scenario: Scenario) -> list[dict[str, str]]:
         missing.append(("accelerator", "the scenario does not list the backend 'simulator'"))
     if not scenario.train.trains:
         missing.append(("accuracy", "the scenario has `epochs: 0`: nothing was trained"))
+    elif trained_seed is None:
+        why = f"every run of {method} diverged; the backends ran its initial weights"
+        missing.append(("trained weights", why))
+    if "cpu" in scenario.backends and METHODS[method].prunes_gradient:
+        why = f"{method} prunes output gradients, for which there is no CPU kernel: timed dense"
+        missing.append((f"BP of {method} on the CPU", why))
     return [{"what": what, "why": why} for what, why in missing]
 
 
@@ -167,13 +198,14 @@ def _operations(workload: Workload) -> dict[str, dict[str, int]]:
     }
 
 
-def _packed(model: Sparsified) -> list[tuple[PackedTensor, Phase, str]]:
-    return [
-        (model.pack(name, phase), phase, name)
-        for name, plan in model.sparse_layers.items()
-        for phase in (Phase.FF, Phase.BP)
-        if isinstance(plan.weight_pattern(phase), NM)
-    ]
+def _packed(step: Workload, model: Sparsified) -> list[tuple[PackedTensor, Phase, str]]:
+    """Every packed copy that a product of the step reads, once."""
+    copies = {
+        (gemm.rhs.tensor, gemm.phase): None
+        for gemm in step.gemms
+        if isinstance(gemm.rhs.pattern, NM)
+    }
+    return [(model.pack(name, phase), phase, name) for name, phase in copies]
 
 
 def _storage(packed: PackedTensor, phase: Phase, name: str) -> dict[str, Any]:

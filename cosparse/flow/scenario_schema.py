@@ -29,6 +29,8 @@ SELECT_DTYPES = ("float16", "bfloat16", "float32")
 PHASES = tuple(phase.value for phase in GEMM_PHASES)
 DEFAULT_EPOCHS = 20
 MAX_COUNT = 2**31 - 1
+_RUN_KEYS = ("method", "compare", "seeds")
+"""Keys of `train` that say which runs there are, not how each one goes."""
 
 
 def is_code(name: str | None) -> bool:
@@ -310,6 +312,17 @@ class Scenario(Section):
         file in place of its path. Key order, comments and location do not matter. Raises DataError
         when a file cannot be read.
         """
+        return _sha256(self._content())
+
+    def training_hash(self) -> str:
+        """SHA-256, in hex, of what decides a training run beside its method and seed."""
+        content = self._content()
+        train = {k: v for k, v in content["train"].items() if k not in _RUN_KEYS}
+        kept = {key: content[key] for key in ("schema", "model", "data", "files")}
+        return _sha256(kept | {"train": train})
+
+    def _content(self) -> dict[str, Any]:
+        """`resolved()` without labels, with the digest of each file in place of its path."""
         content = self.resolved()
         del content["name"], content["description"], content["accelerator"]["name"]
         files = {
@@ -321,8 +334,7 @@ class Scenario(Section):
         content["model"]["checkpoint"] = None
         if self.data_path:
             content["data"] = None
-        text = json.dumps(content, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return content
 
 
 SCHEMA: dict[tuple[str, ...], type[Section]] = {
@@ -349,6 +361,11 @@ def accelerator_mapping(scenario: Scenario) -> dict[str, Any]:
     document = read_yaml(scenario.folder / scenario.accelerator["file"])
     document.refuse(document.problems)
     return document.data
+
+
+def _sha256(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -31,10 +31,15 @@ def simulate(
         return price(target, config)
     if sample is None:
         raise InputError("simulate: a model needs `sample`, an input whose shape sets the batch")
+    from torch import nn
+
     from algos.lowering import lower
     from algos.sparsified import plan_layers
     from algos.tracing import capture
 
+    if not isinstance(target, nn.Module):
+        got = type(target).__name__
+        raise InputError(f"simulate: expected a Workload or a torch.nn.Module, got {got}")
     plans = plan_layers(target, method, pattern)
     return price(lower(capture(target, sample), plans), config)
 
@@ -46,8 +51,10 @@ def simulate_scenario(source: str, accelerator: str | None, *, trust: bool) -> d
     from .scenario import load_scenario
 
     scenario = load_scenario(source)
-    workloads, _ = lower_all(scenario, resolve_network(scenario, trust=trust))
     config = _config(accelerator) if accelerator else scenario.accelerator_config()
+    network = resolve_network(scenario, trust=trust)
+    with network.blamed():
+        workloads, _ = lower_all(scenario, network)
     return simulate_steps(workloads, config)
 
 

@@ -1,6 +1,6 @@
 """The folder of a run: ./results/<scenario>-<hash8>/, written so that a killed run loses nothing.
 
-results.json    the whole result (schema RESULTS_SCHEMA)
+results.json    the whole result (schema RESULTS_SCHEMA), once it is whole
 report.html, report.md
 workload-<method>.json
 trainings/<method>-seed<k>.json and .safetensors, reused by the next run of the same scenario
@@ -8,16 +8,34 @@ trainings/<method>-seed<k>.json and .safetensors, reused by the next run of the 
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosparse.spec import CorruptFileError, InputError, SchemaVersionError
+from cosparse.spec import CorruptFileError, InputError, RunError, SchemaVersionError
 
 from .scenario import Scenario
 
 RESULTS_SCHEMA = 1
 RESULTS_ROOT = Path("results")
+SECTIONS: dict[str, tuple[type, ...]] = {
+    "scenario": (dict,),
+    "scenario_hash": (str,),
+    "source": (str,),
+    "provenance": (dict,),
+    "model": (str,),
+    "data": (dict, type(None)),
+    "training": (dict, type(None)),
+    "layers": (list,),
+    "workload": (dict,),
+    "storage": (list,),
+    "measured": (dict, type(None)),
+    "simulated": (dict, type(None)),
+    "not_measured": (list,),
+}
+"""What results.json holds beside `schema`; None where a scenario leaves a part out."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,7 @@ def open_folder(scenario: Scenario, out: str | Path | None) -> RunFolder:
     """Create the run's folder. Raises InputError at once when it cannot be written."""
     default = RESULTS_ROOT / f"{scenario.name}-{scenario.content_hash()[:8]}"
     path = writable_folder(Path(out) if out is not None else default)
-    (path / "trainings").mkdir(exist_ok=True)
+    writable_folder(path / "trainings")
     return RunFolder(path)
 
 
@@ -55,11 +73,25 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; it takes the place of `path` in one step when the context ends well.
+
+    Raises RunError when the file system refuses (no space, folder gone).
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step: readers see the old or the whole text."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -73,19 +105,26 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not JSON: {error}") from error
 
 
 def read_results(path: str | Path) -> dict[str, Any]:
-    """Read results.json, given itself or its folder. Raises SchemaVersionError for another schema."""
+    """Read results.json, given itself or its folder.
+
+    Raises SchemaVersionError for another schema, CorruptFileError where parts are missing.
+    """
     location = Path(path)
     location = location / "results.json" if location.is_dir() else location
     data = read_json(location)
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != RESULTS_SCHEMA:
+    if not isinstance(data, dict) or "schema" not in data:
+        raise CorruptFileError(f"{location}: expected results of cosparse, got other JSON")
+    if data["schema"] != RESULTS_SCHEMA:
         raise SchemaVersionError(
-            f"{location}: results of schema {schema}, this release reads {RESULTS_SCHEMA}; "
+            f"{location}: results of schema {data['schema']}, this release reads {RESULTS_SCHEMA}; "
             "run the scenario again (trainings of the same version are reused)"
         )
-    return data  # type: ignore[no-any-return]
+    wrong = [key for key, kinds in SECTIONS.items() if not isinstance(data.get(key, ...), kinds)]
+    if wrong:
+        raise CorruptFileError(f"{location}: missing or damaged in the results: {', '.join(wrong)}")
+    return data

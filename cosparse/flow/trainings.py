@@ -1,17 +1,22 @@
 """All training runs of a scenario: methods x seeds, each kept on disk as soon as it is finished.
 
-A run that is already in the folder is not repeated: the folder's name holds the scenario's hash, and
-the record holds the version that wrote it.
+A run that is already in the folder is not repeated, as long as its record names the same recipe,
+model, data and versions, and its weights are those that the record was written for.
 """
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
+
+import torch
 
 from algos.loop import Recipe, TrainingResult, step_count, train
 from algos.sparsified import Sparsified, sparsify
 from cosparse.spec import CorruptFileError, InputError
 
-from .network import Network, load_state, read_state, write_state
+from .checkpoint import load_into, read_checkpoint, write_checkpoint
+from .network import SAMPLES, Network
 from .progress import Reporter
 from .provenance import versions
 from .scenario import Scenario
@@ -47,7 +52,7 @@ def prepare(scenario: Scenario, network: Network, method: str, seed: int) -> Spa
         exclude=spec.exclude,
         select_dtype=spec.select_dtype,
     )
-    sparsified.verify(network.sample(2))
+    sparsified.verify(network.sample(SAMPLES))
     return sparsified
 
 
@@ -63,25 +68,34 @@ def train_all(
             f"scenario '{scenario.name}' trains '{network.name}' but has no data; "
             "give `data:`, or `epochs: 0` to use the weights as they are"
         )
+    origin = _origin(scenario)
     results = []
     for seed in scenario.train.seeds:
         for method in scenario.train.methods:
-            finished = _finished(folder, method, seed)
+            finished = _finished(folder, method, seed, origin)
             results.append(
-                finished or _train_one(scenario, network, folder, method, seed, reporter)
+                finished or _train_one(scenario, network, folder, method, seed, origin, reporter)
             )
     return results
 
 
-def trained_model(
-    scenario: Scenario, network: Network, folder: RunFolder, method: str, seed: int
+def usable_seed(results: Sequence[TrainingResult], method: str) -> int | None:
+    """The first seed whose run of `method` ended with finite weights, if there is one."""
+    return next((r.seed for r in results if r.method == method and r.metric is not None), None)
+
+
+def backend_model(
+    scenario: Scenario, network: Network, folder: RunFolder, trained_seed: int | None
 ) -> Sparsified:
-    """The model whose weights the backends run: trained if the scenario trains, else as built."""
-    sparsified = prepare(scenario, network, method, seed)
-    path = folder.training_path(method, seed, ".safetensors")
-    if scenario.train.trains:
-        state, _ = read_state(path)
-        load_state(sparsified.model, state, str(path))
+    """The model whose weights the backends run.
+
+    Trained with `trained_seed`; None: with the weights that training starts from.
+    """
+    method, seeds = scenario.train.method, scenario.train.seeds
+    sparsified = prepare(scenario, network, method, seeds[0])
+    if trained_seed is not None:
+        path = folder.training_path(method, trained_seed, ".safetensors")
+        load_into(sparsified.model, read_checkpoint(path).state, str(path))
     sparsified.model.eval()
     return sparsified
 
@@ -92,22 +106,22 @@ def _train_one(
     folder: RunFolder,
     method: str,
     seed: int,
+    origin: dict[str, Any],
     reporter: Reporter,
 ) -> TrainingResult:
     assert network.data is not None
-    sparsified = prepare(scenario, network, method, seed)
-    with reporter.task(f"{method}, seed {seed}", _steps(scenario, network)) as task:
-        result = train(
-            sparsified,
-            network.data,
-            recipe_of(scenario),
-            seed,
-            context=network.context,
-            progress=lambda step, _, loss: task.update(step, f"loss {loss:.3f}"),
-        )
-    write_state(folder.training_path(method, seed, ".safetensors"), sparsified.model, network.name)
-    record = {"versions": _relevant_versions(), "result": asdict(result)}
-    write_json(folder.training_path(method, seed, ".json"), record)
+    with torch.random.fork_rng(devices=()):
+        sparsified = prepare(scenario, network, method, seed)
+        with reporter.task(f"{method}, seed {seed}", _steps(scenario, network)) as task:
+            result = train(
+                sparsified,
+                network.data,
+                recipe_of(scenario),
+                seed,
+                context=network.context,
+                progress=lambda step, _, loss: task.update(step, f"loss {loss:.3f}"),
+            )
+    _keep(sparsified, network, folder, result, origin)
     metric = "diverged" if result.metric is None else f"{result.metric:.2f}"
     reporter.stage(
         f"{method:8} seed {seed}: {result.metric_name} {metric} ({result.seconds:.1f} CPU s)"
@@ -115,24 +129,48 @@ def _train_one(
     return result
 
 
+def _keep(
+    sparsified: Sparsified,
+    network: Network,
+    folder: RunFolder,
+    result: TrainingResult,
+    origin: dict[str, Any],
+) -> None:
+    """Weights first: a record proves that they are there."""
+    path = folder.training_path(result.method, result.seed, ".safetensors")
+    write_checkpoint(path, sparsified.model, network.name, network.options)
+    weights = hashlib.sha256(path.read_bytes()).hexdigest()
+    record = {"origin": origin, "weights_sha256": weights, "result": asdict(result)}
+    write_json(path.with_suffix(".json"), record)
+
+
 def _steps(scenario: Scenario, network: Network) -> int:
     assert network.data is not None
     return step_count(recipe_of(scenario), network.data)
 
 
-def _finished(folder: RunFolder, method: str, seed: int) -> TrainingResult | None:
+def _finished(
+    folder: RunFolder, method: str, seed: int, origin: dict[str, Any]
+) -> TrainingResult | None:
+    """The kept result, or None where it is missing, damaged or of another origin."""
     path = folder.training_path(method, seed, ".json")
-    if not (path.exists() and path.with_suffix(".safetensors").exists()):
+    weights = path.with_suffix(".safetensors")
+    if not (path.is_file() and weights.is_file()):
         return None
     try:
         record: dict[str, Any] = read_json(path)
-        if record["versions"] != _relevant_versions():
+        same_weights = record["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+        if record["origin"] != origin or not same_weights:
             return None
         return TrainingResult(**record["result"])
-    except (CorruptFileError, KeyError, TypeError):
+    except (CorruptFileError, InputError, OSError, KeyError, TypeError):
         return None  # a damaged record is trained again
 
 
-def _relevant_versions() -> dict[str, str]:
+def _origin(scenario: Scenario) -> dict[str, Any]:
+    """Everything that decides a training run beside its method and seed."""
     found = versions()
-    return {name: found[name] for name in _RELEVANT}
+    return {
+        "training_hash": scenario.training_hash(),
+        "versions": {name: found[name] for name in _RELEVANT},
+    }

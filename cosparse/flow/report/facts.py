@@ -14,6 +14,12 @@ def summary_facts(document: dict[str, Any]) -> list[Fact]:
     return [fact for fact in found if fact is not None]
 
 
+def methods_of(document: dict[str, Any]) -> list[str]:
+    """The scenario's methods in its order, and dense."""
+    train = document["scenario"]["train"]
+    return list(dict.fromkeys((train["method"], *train["compare"], DENSE)))
+
+
 def summary_lines(document: dict[str, Any]) -> list[str]:
     """One line a headline number."""
     return [f"{fact.kind:9}  {fact.value}  {fact.label}" for fact in summary_facts(document)]
@@ -59,9 +65,10 @@ def _accelerator(document: dict[str, Any]) -> Fact | None:
         return None
     method = document["scenario"]["train"]["method"]
     step, dense = simulated["methods"][method], simulated["methods"][DENSE]
+    bound = times(ratio(step["macs"], step["issued_macs"]))
     label = (
         f"whole training step on {simulated['accelerator']['name']} over dense on the same array "
-        f"({step['cycles']:,} cycles; operation bound {times(ratio(step['macs'], step['issued_macs']))})"
+        f"({step['cycles']:,} cycles, vector work modelled; operation bound {bound})"
     )
     return Fact(times(ratio(dense["cycles"], step["cycles"])), label, "simulated")
 

@@ -43,8 +43,8 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, allow_nan=False).replace("</", "<\\/")
+    """JSON that can neither end the script element it stands in nor open a comment there."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 
 def _slug(title: str) -> str:

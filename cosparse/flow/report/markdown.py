@@ -1,5 +1,6 @@
 """The report as Markdown; figures are named, their numbers stand in the tables."""
 
+import re
 from typing import Any
 
 from .blocks import Block, Code, Facts, Figure, Section, Table, Text
@@ -27,15 +28,16 @@ def _block(block: Block) -> str:
     if isinstance(block, Facts):
         return "\n".join(f"- **{f.value}** {f.label} ({f.kind})" for f in block.facts)
     assert isinstance(block, Code)
-    return f"```\n{block.text.rstrip()}\n```"
+    fence = "`" * (max(2, *(len(run) for run in re.findall("`+", block.text) or [""])) + 1)
+    return f"{fence}\n{block.text.rstrip()}\n{fence}"
 
 
 def _table(table: Table) -> str:
-    head = [" | ".join(table.columns), " | ".join("---" for _ in table.columns)]
+    head = [" | ".join(map(_escaped, table.columns)), " | ".join("---" for _ in table.columns)]
     rows = [" | ".join(_escaped(cell_text(cell)) for cell in row) for row in table.rows]
     lines = [f"| {line} |" for line in head + rows]
     return "\n".join([*([f"*{table.caption}*", ""] if table.caption else []), *lines])
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    return " ".join(text.replace("|", "\\|").splitlines())

@@ -1,11 +1,23 @@
 """The training step on the simulated accelerator: cycles by phase, speedup, every layer."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from ..facts import DENSE
 from ..blocks import Section, Table, Text
+from ..facts import DENSE, methods_of
 from ..figures import grouped_bars, reference_line, stacked_bars
 from ..format import ratio, times
+
+GEMM_PHASES = ("FF", "BP", "WU")
+_STEP_COLUMNS = (
+    "Method",
+    "Simulated cycles",
+    "Modelled cycles",
+    "Sum",
+    "Milliseconds",
+    "Speedup over dense",
+    "Operation bound",
+)
 
 
 def accelerator_section(document: dict[str, Any]) -> Section | None:
@@ -13,13 +25,13 @@ def accelerator_section(document: dict[str, Any]) -> Section | None:
     if simulated is None:
         return None
     method = document["scenario"]["train"]["method"]
-    steps = simulated["methods"]
+    steps = {name: simulated["methods"][name] for name in methods_of(document)}
     return Section(
         "Accelerator (simulated)",
         (
             Text(_configuration(document)),
             Table(
-                ("Method", "Cycles", "Milliseconds", "Speedup over dense", "Operation bound"),
+                _STEP_COLUMNS,
                 tuple(_step_row(name, step, steps[DENSE]) for name, step in steps.items()),
                 "One training step. Matrix products are simulated by closed tile formulas with "
                 "fill, drain, edges and a bandwidth bound; vector work, update and pruning are "
@@ -52,6 +64,8 @@ def _configuration(document: dict[str, Any]) -> str:
 def _step_row(name: str, step: dict[str, Any], dense: dict[str, Any]) -> tuple[Any, ...]:
     return (
         name,
+        _cycles(step, step["cycles_by_phase"], "simulated"),
+        _cycles(step, step["cycles_by_phase"], "modelled"),
         step["cycles"],
         step["milliseconds"],
         times(ratio(dense["cycles"], step["cycles"])),
@@ -60,21 +74,27 @@ def _step_row(name: str, step: dict[str, Any], dense: dict[str, Any]) -> tuple[A
 
 
 def _phases(steps: dict[str, Any]) -> Any:
-    phases = list(dict.fromkeys(p for step in steps.values() for p in step["cycles_by_phase"]))
-    series = {}
-    for phase in phases:
-        for kind in ("simulated", "modelled"):
-            values = [
-                step["cycles_by_phase"].get(phase, {}).get(kind, 0) for step in steps.values()
-            ]
-            if any(values):
-                series[f"{phase}, {kind}"] = values
+    parts: dict[str, tuple[tuple[str, ...], str]] = {
+        **{f"{phase}, simulated": ((phase,), "simulated") for phase in GEMM_PHASES},
+        "vector work, modelled": (GEMM_PHASES, "modelled"),
+        "update, modelled": (("UPDATE",), "modelled"),
+        "pruning, modelled": (("PRUNE",), "modelled"),
+    }
+    series = {
+        name: [_cycles(step, phases, kind) for step in steps.values()]
+        for name, (phases, kind) in parts.items()
+    }
     return stacked_bars(
         list(steps),
-        series,
+        {name: values for name, values in series.items() if any(values)},
         axis="cycles",
         caption="Cycles of one training step by phase: matrix products simulated, the rest modelled",
     )
+
+
+def _cycles(step: dict[str, Any], phases: Iterable[str], kind: str) -> int:
+    by_phase = step["cycles_by_phase"]
+    return sum(by_phase.get(phase, {}).get(kind, 0) for phase in phases)
 
 
 def _layer_speedups(steps: dict[str, Any], method: str) -> Any:
@@ -82,7 +102,7 @@ def _layer_speedups(steps: dict[str, Any], method: str) -> Any:
     gemms = [row for row in steps[method]["layers"] if row["kind"] == "simulated"]
     names = list(dict.fromkeys(row["name"] for row in gemms))
     series: dict[str, list[float | None]] = {}
-    for phase in dict.fromkeys(row["phase"] for row in gemms):
+    for phase in GEMM_PHASES:
         cycles = {row["name"]: row["cycles"] for row in gemms if row["phase"] == phase}
         series[phase] = [ratio(dense.get((name, phase)), cycles.get(name)) for name in names]
     figure = grouped_bars(
@@ -95,9 +115,11 @@ def _layer_speedups(steps: dict[str, Any], method: str) -> Any:
 
 
 def _dataflows(step: dict[str, Any]) -> str:
+    wins = step["dataflow_wins"]
     parts = [
-        f"{phase}: " + ", ".join(f"{flow} in {count}" for flow, count in wins.items())
-        for phase, wins in step["dataflow_wins"].items()
+        f"{phase}: " + ", ".join(f"{flow} in {count}" for flow, count in wins[phase].items())
+        for phase in GEMM_PHASES
+        if phase in wins
     ]
     return "Fastest dataflow by number of matrix products. " + "; ".join(parts) + "."
 

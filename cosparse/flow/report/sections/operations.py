@@ -3,23 +3,30 @@
 from typing import Any
 
 from ..blocks import Section, Table
+from ..facts import methods_of
 from ..format import ratio, times
+from .accelerator import GEMM_PHASES
 
 
 def operations_section(document: dict[str, Any]) -> Section | None:
     if not document["workload"]:
         return None
     rows = []
-    for method, counts in document["workload"].items():
+    for method in methods_of(document):
+        counts = document["workload"][method]
         dense, issued = sum(counts["macs"].values()), sum(counts["issued_macs"].values())
-        by_phase = tuple(counts["issued_macs"].values())
+        by_phase = tuple(counts["issued_macs"][phase] for phase in GEMM_PHASES)
         rows.append((method, *by_phase, issued, times(ratio(dense, issued))))
-    phases = next(iter(document["workload"].values()))["macs"]
     return Section(
         "Operations",
         (
             Table(
-                ("Method", *(f"{phase} MACs" for phase in phases), "Issued MACs", "Dense / issued"),
+                (
+                    "Method",
+                    *(f"{phase} MACs" for phase in GEMM_PHASES),
+                    "Issued MACs",
+                    "Dense / issued",
+                ),
                 tuple(rows),
                 f"Counted: multiply-accumulates of one step at batch {document['scenario']['batch']}, "
                 "padded groups included",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..facts import summary_facts
 from ..blocks import Facts, Section, Text
+from ..facts import summary_facts
 
 
 def summary_section(document: dict[str, Any]) -> Section:
