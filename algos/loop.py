@@ -71,7 +71,10 @@ OPTIMIZERS: dict[str, Callable[[Any, Recipe], torch.optim.Optimizer]] = {
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
-    """Factor on lr of a step from 0: linear warm-up over the first 5 %, then constant or half a cosine to 0."""
+    """Factor on lr: linear warm-up over the first 5 %, then constant or half a cosine to 0.
+
+    step: from 0 to `steps`.
+    """
     warmup = max(1, round(WARMUP_SHARE * steps))
     if step < warmup:
         return (step + 1) / warmup

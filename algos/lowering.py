@@ -41,9 +41,7 @@ def _trained_weights(workload: Workload) -> set[str]:
     recorded = workload.provenance.get("layers", {})
     weight_of |= {name: layer["parameter"] for name, layer in recorded.items()}
     return {
-        weight_of[op.name]
-        for op in workload.gemms
-        if op.phase is Phase.WU and op.name in weight_of
+        weight_of[op.name] for op in workload.gemms if op.phase is Phase.WU and op.name in weight_of
     }
 
 

@@ -12,6 +12,8 @@ from .dataset import Array, Dataset
 
 _SPLIT_NAMES = ("x_train", "y_train", "x_test", "y_test")
 _TEST_SHARE = 0.2
+_UNREADABLE = (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy.load raises for files that are no archive, damaged, or hold Python objects."""
 
 
 def load_npz(path: Path) -> Dataset:
@@ -37,11 +39,11 @@ def load_npz(path: Path) -> Dataset:
 
 def _read(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise DataError(f"{path}: cannot read the data: {error.strerror or error}") from error
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: expected an .npz of plain arrays: {error}") from error
 
 

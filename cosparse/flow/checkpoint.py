@@ -19,10 +19,9 @@ from cosparse.spec.errors import nearest
 
 from .store import replacing
 
-MODEL_KEY = "cosparse_model"
-"""Metadata key under which a checkpoint of ours names its model."""
-OPTIONS_KEY = "cosparse_options"
-"""Metadata key of the model's options, as JSON."""
+METADATA_KEY = "cosparse"
+"""Metadata key of a checkpoint of ours: JSON {"model": name, "options": {...}}. One key, because
+safetensors writes several in an order of its own, and equal weights shall be equal files."""
 _SHOWN = 8
 """Keys that do not fit and are named in a message."""
 
@@ -44,7 +43,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state, metadata = _read(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    return Checkpoint(_checked(path, state), metadata.get(MODEL_KEY), _options(path, metadata))
+    about = _about(path, metadata)
+    return Checkpoint(_checked(path, state), about["model"], about["options"])
 
 
 def write_checkpoint(
@@ -53,16 +53,18 @@ def write_checkpoint(
     """Write a checkpoint that `{checkpoint: FILE}` alone can load again."""
     state = {key: tensor.detach().clone(memory_format=torch.contiguous_format)
              for key, tensor in _tensors(model).items()}  # fmt: skip
-    metadata = {MODEL_KEY: name, OPTIONS_KEY: json.dumps(dict(options or {}), sort_keys=True)}
+    about = {"model": name, "options": dict(options or {})}
     with replacing(path) as partial:
-        save_file(state, partial, metadata)
+        save_file(state, partial, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Set the weights of `model`, naming every key that does not fit. Raises DataError."""
     own = _tensors(model)
-    problems = [f"missing '{key}'{nearest(key, state)}" for key in own if key not in state]
-    problems += [f"unexpected '{key}'{nearest(key, own)}" for key in state if key not in own]
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    problems = [f"missing '{key}'{nearest(key, unexpected)}" for key in missing]
+    problems += [f"unexpected '{key}'{nearest(key, missing)}" for key in unexpected]
     problems += [
         f"'{key}': expected shape {tuple(own[key].shape)}, got {tuple(tensor.shape)}"
         for key, tensor in state.items()
@@ -96,20 +98,26 @@ def _read(path: Path) -> tuple[Any, dict[str, str]]:
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: cannot read the checkpoint: {error}") from None
     except Exception as error:  # torch.load raises whatever unpickling meets
-        reason = str(error).partition("\n")[0]
         raise DataError(
-            f"{path}: expected a state_dict that loads with weights_only: {reason}"
+            f"{path}: expected tensors by name, as torch.save(model.state_dict(), ...) writes them, "
+            f"got Python objects or a damaged file ({type(error).__name__})"
         ) from None
 
 
-def _options(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Model and options of a checkpoint of ours; neither for one of another origin."""
+    if METADATA_KEY not in metadata:
+        return {"model": None, "options": {}}
     try:
-        options = json.loads(metadata.get(OPTIONS_KEY, "{}"))
-    except ValueError:
-        options = None
-    if not isinstance(options, dict):
-        raise DataError(f"{path}: metadata '{OPTIONS_KEY}': expected a JSON object")
-    return options
+        about = json.loads(metadata[METADATA_KEY])
+        if isinstance(about["model"], str) and isinstance(about["options"], dict):
+            return {"model": about["model"], "options": about["options"]}
+    except (ValueError, KeyError, TypeError):
+        pass  # falls to the refusal
+    raise DataError(
+        f"{path}: metadata '{METADATA_KEY}': expected JSON with 'model' and 'options', "
+        f"got {metadata[METADATA_KEY][:60]!r}"
+    )
 
 
 def _checked(path: Path, state: Any) -> dict[str, Tensor]:

@@ -19,11 +19,11 @@ from .network import Network, check_forward, resolve_network
 from .progress import Reporter
 from .provenance import provenance
 from .report import write_reports
+from .report.facts import summary_lines
 from .scenario import Scenario, load_scenario
 from .simulation import simulate_steps
 from .statistics import MethodAccuracy, summarise
 from .store import RESULTS_SCHEMA, RunFolder, open_folder, write_json
-from .report.facts import summary_lines
 from .trainings import backend_model, train_all, usable_seed
 
 

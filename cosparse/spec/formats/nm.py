@@ -198,14 +198,21 @@ def _compact(keys: Array, source: Array, n: int, v: int) -> tuple[Array, Array]:
 
 
 def _fill_slots(values: Array, indices: Array, kept: Array, source: Array, v: int) -> None:
-    """Write the kept entries of one chunk into their slots, in ascending index."""
+    """Write the kept entries of one chunk into their zeroed slots, in ascending index.
+
+    Works on bits: a hit widened to all ones selects a value with `&`, which NumPy vectorises where a
+    masked copy goes element by element.
+    """
     m, n = kept.shape[0], values.shape[1]
+    unsigned = np.dtype(f"u{values.itemsize}")
+    out, bits = values.view(unsigned), source.view(unsigned)
     filled = np.zeros(kept.shape[1:], np.uint8)
     for position in range(m):
         for slot in range(max(0, n - (m - position)), min(position, n - 1) + 1):
             hit = kept[position] & (filled == slot)
-            np.copyto(indices[:, slot], position, where=hit)
-            np.copyto(values[:, slot], source[:, position], where=np.repeat(hit, v, axis=-1))
+            indices[:, slot] += hit.view(np.uint8) * np.uint8(position)
+            lanes = hit if v == 1 else np.repeat(hit, v, axis=-1)
+            out[:, slot] |= np.negative(lanes.astype(unsigned)) & bits[:, position]
         filled += kept[position]
 
 
