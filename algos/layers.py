@@ -47,7 +47,7 @@ def _autocast(*tensors: Tensor | None) -> list[Any]:
     and the gradients arrive in the master weight's dtype. Masks are selected on the master.
     """
     device = tensors[0].device.type if tensors[0] is not None else "cpu"
-    if not torch.is_autocast_enabled(device):
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         return list(tensors)
     dtype = torch.get_autocast_dtype(device)
     return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]

@@ -30,6 +30,12 @@ from .methods import Method, find_method
 from .plan import Candidate, LayerPlan, choose, default_dense, find_candidates, plan_layer
 
 _AXIS = {Phase.FF: 1, Phase.BP: 0}
+_STOCK: dict[type[nn.Module], type[nn.Module]] = {
+    SparseLinear: nn.Linear,
+    SparseConv2d: nn.Conv2d,
+    SparseMultiheadAttention: nn.MultiheadAttention,
+    SparseTransformerEncoderLayer: nn.TransformerEncoderLayer,
+}
 _CLASSES: dict[str, type[nn.Module]] = {"linear": SparseLinear, "conv": SparseConv2d}
 
 
@@ -157,6 +163,13 @@ def plan_layers(
         item.name: plan_layer(item, row, chosen, select_dtype, why_dense[item.name])
         for item in candidates
     }
+
+
+def restore_dense(model: nn.Module) -> None:
+    """Give every sparse layer of `model` its stock class again, in place; weights stay."""
+    for module in model.modules():
+        if type(module) in _STOCK:
+            module.__class__ = _STOCK[type(module)]
 
 
 def call(model: nn.Module, sample: Any) -> Any:

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cosparse.spec import Workload
 from cosparse.spec.errors import ShapeError, UnsupportedError
 
+from ..sparsified import restore_dense
 from .lineage import Lineage
 from .meta import Sample, call_arguments, meta_copy, tensors_in
 from .recorder import Recorder
@@ -41,11 +42,13 @@ def capture(
 
     Raises UnsupportedError for an operator that it cannot count (named with its module), for
     control flow that depends on values, for a sample that does not fit, and for a model that cannot
-    be copied. A sparsified model is not captured: capture the dense one and `lower` it.
+    be copied. A sparsified model is captured as its dense self; `lower` adds the patterns.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=()):
         try:
-            return _trace(meta_copy(model).train(), sample, loss)
+            copy = meta_copy(model).train()
+            restore_dense(copy)
+            return _trace(copy, sample, loss)
         except RuntimeError as error:
             raise UnsupportedError(
                 f"capture of {type(model).__name__}: the model does not run on the meta device: "

@@ -21,10 +21,11 @@ def simulate(
 ) -> list[LayerTiming]:
     """Price one training step.
 
-    target: a Workload, priced with the patterns it has, or a torch module, whose step on `sample`
-    is captured and lowered with `method` and `pattern` (the module stays as it is). accelerator: a
-    preset's name, a mapping of fields, or a configuration. Raises UnsupportedError for what the
-    accelerator refuses, InputError for a module without a sample.
+    target: a Workload, priced with the patterns it has; a torch module, whose step on `sample` is
+    captured and lowered with `method` and `pattern` (the module stays as it is); or what `sparsify`
+    returned, with its own layers. accelerator: a preset's name, a mapping of fields, or a
+    configuration. Raises UnsupportedError for what the accelerator refuses, InputError for a model
+    without a sample.
     """
     config = _config(accelerator)
     if isinstance(target, Workload):
@@ -34,12 +35,16 @@ def simulate(
     from torch import nn
 
     from algos.lowering import lower
-    from algos.sparsified import plan_layers
+    from algos.sparsified import Sparsified, plan_layers
     from algos.tracing import capture
 
+    if isinstance(target, Sparsified):
+        return price(lower(capture(target.model, sample), target.layers), config)
     if not isinstance(target, nn.Module):
         got = type(target).__name__
-        raise InputError(f"simulate: expected a Workload or a torch.nn.Module, got {got}")
+        raise InputError(
+            f"simulate: expected a Workload, a torch.nn.Module or a Sparsified, got {got}"
+        )
     plans = plan_layers(target, method, pattern)
     return price(lower(capture(target, sample), plans), config)
 

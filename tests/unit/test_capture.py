@@ -620,3 +620,18 @@ def test_capture_is_dense() -> None:
     workload = capture(build("digits-mlp"), torch.zeros(2, 64))
     assert workload.issued_macs() == workload.macs()
     assert all(replace(gemm, macs=-1).macs == gemm.macs for gemm in workload.gemms)
+
+
+@pytest.mark.parametrize("method", ["bdwp", "sdgp", "sr-ste"])
+def test_a_sparsified_model_is_captured_as_its_dense_self(method):
+    from algos.sparsified import sparsify
+
+    def build():
+        layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        return nn.Sequential(nn.Linear(32, 32), layer, nn.Linear(32, 16))
+
+    sample = torch.zeros(2, 5, 32)
+    model = build()
+    sparsified = sparsify(model, method, "2:8")
+    assert capture(model, sample).ops == capture(build(), sample).ops
+    assert all(type(model.get_submodule(path)) is not nn.Linear for path in sparsified.replaced)
