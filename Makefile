@@ -34,7 +34,7 @@ lint: $(VENV)/.test ## Ruff, mypy strict, import contracts
 	$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
 docs: $(VENV)/.test ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.run ## Measure the CPU kernels against dense libraries
 	$(BIN)/cosparse bench cpu

@@ -44,9 +44,12 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Run a scenario from training to report."""
+    from cosparse.flow.scenario import load_scenario
+
+    checked = load_scenario(scenario)  # a mistake in it is told before torch is loaded
     from cosparse.flow.run import run as run_scenario
 
-    results = run_scenario(scenario, out=out, trust=trust, reporter=_reporter(json))
+    results = run_scenario(checked, out=out, trust=trust, reporter=_reporter(json))
     if json:
         _print_json(results.document)
     else:
@@ -80,12 +83,12 @@ def train(
     """Train only: every method and seed of a scenario, checkpoints kept for `run`."""
     from dataclasses import asdict
 
-    from cosparse.flow.run import train_only
     from cosparse.flow.scenario import load_scenario
 
-    rows, checkpoints = train_only(
-        load_scenario(scenario), out=out, trust=trust, reporter=_reporter(json)
-    )
+    checked = load_scenario(scenario)
+    from cosparse.flow.run import train_only
+
+    rows, checkpoints = train_only(checked, out=out, trust=trust, reporter=_reporter(json))
     if json:
         _print_json([asdict(row) for row in rows])
         return

@@ -4,7 +4,7 @@ from algos.lowering import lower
 from algos.plan import LayerPlan
 from algos.sparsified import plan_layers
 from algos.tracing import capture
-from cosparse.spec import Phase, Workload
+from cosparse.spec import Phase, UnsupportedError, Workload
 
 from .network import Network
 from .scenario import Scenario
@@ -16,7 +16,10 @@ DENSE = "dense"
 def lower_all(
     scenario: Scenario, network: Network
 ) -> tuple[dict[str, Workload], dict[str, LayerPlan]]:
-    """The step of every method of the scenario and of dense, and the plans of its own method."""
+    """The step of every method of the scenario and of dense, and the plans of its own method.
+
+    Raises UnsupportedError for a method that would leave every layer dense.
+    """
     spec = scenario.train
     model = network.build(spec.seeds[0])
     step = capture(model, network.sample(scenario.timed_batch))
@@ -32,4 +35,20 @@ def lower_all(
         )
         for method in dict.fromkeys((*spec.methods, DENSE))
     }
+    for method in spec.methods:
+        if method != DENSE:
+            _check_prunes(method, spec.pattern, network.name, plans[method])
     return {method: lower(step, plan) for method, plan in plans.items()}, plans[spec.method]
+
+
+def _check_prunes(method: str, pattern: str, model: str, plans: dict[str, LayerPlan]) -> None:
+    if any(plan.is_sparse for plan in plans.values()):
+        return
+    reasons = [
+        f"{name}: {', '.join(dict.fromkeys(plan.dense_because.values()))}"
+        for name, plan in plans.items()
+    ]
+    raise UnsupportedError(
+        f"method '{method}' with pattern '{pattern}' prunes no layer of model '{model}' "
+        f"({'; '.join(reasons) or 'it has no Linear, Conv2d or MultiheadAttention'})"
+    )

@@ -23,7 +23,7 @@ from .report.facts import summary_lines
 from .scenario import Scenario, load_scenario
 from .simulation import simulate_steps
 from .statistics import MethodAccuracy, summarise
-from .store import RESULTS_SCHEMA, RunFolder, open_folder, write_json
+from .store import RESULTS_SCHEMA, RunFolder, open_folder, read_results, write_json
 from .trainings import backend_model, train_all, usable_seed
 
 
@@ -62,8 +62,9 @@ def run(
     with torch.random.fork_rng(devices=()), network.blamed():
         document = _compute(checked, network, folder, reporter or Reporter())
     write_json(folder.results_path, document)
-    write_reports(document, folder.path)
-    return Results(folder.path, document)
+    written = read_results(folder.results_path)  # so that `cosparse report` gives the same report
+    write_reports(written, folder.path)
+    return Results(folder.path, written)
 
 
 def train_only(

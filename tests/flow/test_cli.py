@@ -69,7 +69,9 @@ def test_imports_stay_light(statement, forbidden):
 def test_help_answers_without_the_heavy_imports():
     help_text = "import contextlib, io\nfrom cosparse.cli import main\nimport sys\n"
     help_text += "sys.argv = ['cosparse', '--help']\n"
-    help_text += "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+    help_text += (
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+    )
     help_text += "    main()\n"
     assert loaded_after(f"exec({help_text!r})") & {"torch", "numba", "pydantic", "plotly"} == set()
 
@@ -82,12 +84,12 @@ def test_run_in_a_pipe(scenario_file, tmp_path):
 
 
 def test_bad_input_is_exit_code_2_and_nothing_on_standard_output(tmp_path):
-    (tmp_path / "bad.yaml").write_text("schema: 1\nmodel: digits-cmm\ntrain:\n  metod: bdwp\n")
+    (tmp_path / "bad.yaml").write_text("schema: 1\nmodel: digits-cnm\ntrain:\n  metod: bdwp\n")
     done = in_a_process("run", "bad.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert ESCAPE not in done.stderr and "Traceback" not in done.stderr
-    assert "bad.yaml:2:8: model" in done.stderr and "did you mean 'digits-cnn'" in done.stderr
+    assert "bad.yaml:2:1: model" in done.stderr and "did you mean 'digits-cnn'" in done.stderr
     assert "bad.yaml:4:3: train.metod" in done.stderr and "did you mean 'method'" in done.stderr
     assert not (tmp_path / "results").exists()
 

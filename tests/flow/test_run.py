@@ -160,7 +160,9 @@ def test_results_hold_what_is_needed_to_run_again(finished):
 def test_training_rows_are_the_kept_records(finished):
     folder = finished.folder / "trainings"
     records = {name: json.loads((folder / f"{name}.json").read_text()) for name in TRAININGS}
-    runs = {f"{run['method']}-seed{run['seed']}": run for run in finished.document["training"]["runs"]}
+    runs = {
+        f"{run['method']}-seed{run['seed']}": run for run in finished.document["training"]["runs"]
+    }
     assert runs == {name: record["result"] for name, record in records.items()}
 
 
@@ -223,7 +225,7 @@ DAMAGE = {
     "no record": (".json", None),
     "no weights": (".safetensors", None),
     "half a record": (".json", lambda record: record[:100]),
-    "a list": (".json", lambda record: b"[]"),
+    "a list": (".json", lambda _: b"[]"),
     "part of the weights": (".safetensors", lambda weights: weights[:-8]),
     "another version": (".json", lambda record: record.replace(b'"numpy": "', b'"numpy": "0.')),
 }
@@ -273,6 +275,14 @@ def test_another_recipe_in_the_same_folder_is_trained(tiny, tmp_path, counted):
     counted.clear()
     cs.run(tiny({"steps": 1, "lr": 0.01}), out=tmp_path)
     assert counted == [("bdwp", 0), ("dense", 0)]
+
+
+def test_another_accelerator_needs_no_other_training(tiny, tmp_path, counted):
+    cs.run(tiny({"steps": 1}), out=tmp_path)
+    counted.clear()
+    scenario = tiny({"steps": 1}, accelerator="sat-4x4", batch=8, phases=["FF"], name="other")
+    cs.run(scenario, out=tmp_path)
+    assert counted == []
 
 
 def test_a_failing_backend_keeps_trainings_and_the_last_result(
@@ -564,6 +574,12 @@ def test_data_that_does_not_fit(tiny, tmp_path, counted, arrays, error, message)
     [
         ({"pattern": "2:32"}, {}, ScenarioError, "group_max"),
         ({"method": "bwdp"}, {}, ScenarioError, "did you mean 'bdwp'"),
+        (
+            {"pattern": "2:16", "method": "sdwp"},
+            {"model": {"name": "digits-mlp", "options": {"hidden": 12}}},
+            UnsupportedError,
+            "prunes no layer.*fc2.weight: grouped axis has 12 < M = 16",
+        ),
         ({"exclude": ["fc9"]}, {}, UnsupportedError, "matches 'fc9', did you mean 'fc"),
         ({}, {"data": {"file": "absent.npz"}}, ScenarioError, "no such file"),
         (

@@ -20,9 +20,14 @@ def test_json_has_sorted_keys_and_no_nan(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     store.write_text(path, "old")
-    with pytest.raises(RunError, match="No space left"), store.replacing(path) as partial:
-        partial.write_text("half of the n")
-        raise OSError(28, "No space left on device")
+
+    def half_a_write():
+        with store.replacing(path) as partial:
+            partial.write_text("half of the n")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        half_a_write()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 

@@ -16,9 +16,13 @@ def layers_section(document: dict[str, Any]) -> Section | None:
             layer["BP"]
             or (f"dY {layer['output_gradient']}" if layer["output_gradient"] else "dense"),
             "dense",
-            "; ".join(f"{phase}: {why}" for phase, why in layer["dense_because"].items()),
+            _reasons(layer["dense_because"]),
         )
         for layer in document["layers"]
     )
     columns = ("Weight", "Shape", "FF", "BP", "WU", "Dense because")
     return Section("Layers", (Table(columns, rows),))
+
+
+def _reasons(because: dict[str, str]) -> str:
+    return "; ".join(f"{phase}: {because[phase]}" for phase in ("FF", "BP") if phase in because)
