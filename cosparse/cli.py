@@ -269,7 +269,7 @@ def _print_json(value: Any) -> None:
 
 
 def _print_summary(results: "Results") -> None:
-    for line in results.summary():
+    for line in (*results.accuracies(), *results.summary()):
         print(line)
     print(f"report     {results.report_path}")
 

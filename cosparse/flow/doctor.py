@@ -64,7 +64,8 @@ def _own_kernels() -> Check:
     owners = set(importlib.metadata.packages_distributions().get("kernels", ())) - {"cosparse"}
     ours = hasattr(kernels, "KERNELS") and not owners
     found = "ours" if ours else f"shadowed by {', '.join(sorted(owners)) or kernels.__file__}"
-    return Check("package `kernels`", "is cosparse's", ours, found, "pip uninstall kernels")
+    install = f"pip uninstall kernels ({found})"
+    return Check("package `kernels`", "is cosparse's", ours, found, install)
 
 
 def _gpu() -> Check:

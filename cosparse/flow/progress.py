@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, nothing in a pipe."""
+"""Progress of long work: stages and a bar with the time left on a terminal, nothing in a pipe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +28,14 @@ class Task:
 
 
 class ConsoleReporter(Reporter):
-    """Lines on standard error, and bars where it is a terminal."""
+    """Writes to a console that is a terminal; stays quiet on one that is not."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def stage(self, text: str) -> None:
+        if not self._console.is_terminal:
+            return
         line = f"[bold cyan]>[/] {escape(text)}"
         self._console.print(line, highlight=False, soft_wrap=True)
 

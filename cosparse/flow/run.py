@@ -19,7 +19,7 @@ from .network import Network, check_forward, resolve_network
 from .progress import Reporter
 from .provenance import provenance
 from .report import write_reports
-from .report.facts import summary_lines
+from .report.facts import accuracy_lines, summary_lines
 from .scenario import Scenario, load_scenario
 from .simulation import simulate_steps
 from .statistics import MethodAccuracy, summarise
@@ -41,6 +41,10 @@ class Results:
     def summary(self) -> list[str]:
         """The run in five lines."""
         return summary_lines(self.document)
+
+    def accuracies(self) -> list[str]:
+        """Every method's accuracy, a line each; empty with fewer than three methods."""
+        return accuracy_lines(self.document)
 
 
 def run(

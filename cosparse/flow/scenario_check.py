@@ -265,6 +265,10 @@ def _pattern_fits_accelerator(scenario: Scenario) -> Iterator[Problem]:
         if size > limit:
             message = f"expected {letter} <= {limit} (the accelerator's {field}), got {size}"
             yield Problem(("train", "pattern"), message)
+            return
+    if config.group_max % pattern.m:
+        message = f"expected an M that divides the accelerator's group_max = {config.group_max}"
+        yield Problem(("train", "pattern"), f"{message}, got {pattern.m}")
 
 
 def _config_or_none(scenario: Scenario) -> AcceleratorConfig | None:

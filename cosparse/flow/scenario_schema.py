@@ -318,7 +318,7 @@ class Scenario(Section):
         """SHA-256, in hex, of what decides a training run beside its method and seed."""
         content = self._content()
         train = {k: v for k, v in content["train"].items() if k not in _RUN_KEYS}
-        kept = {key: content[key] for key in ("schema", "model", "data", "files")}
+        kept = {key: content[key] for key in ("schema", "model", "data", "files", "threads")}
         return _sha256(kept | {"train": train})
 
     def _content(self) -> dict[str, Any]:

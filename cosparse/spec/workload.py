@@ -191,7 +191,7 @@ class Workload:
                 TensorInfo(**{**item, "shape": tuple(item["shape"])}) for item in data["tensors"]
             )
             return cls(ops, tensors, data["provenance"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise CorruptFileError(f"{where}: not a workload: {error!r}") from error
 
     def save(self, path: str | Path) -> None:

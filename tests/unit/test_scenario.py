@@ -179,6 +179,7 @@ MISTAKES = [
     ("train: {pattern: 2/8}", "3:9: train.pattern: unknown pattern '2/8', did you mean '2:8'?"),
     ("train: {pattern: 9:8}", "3:9: train.pattern: pattern '9:8': expected 1 <= N <= M"),
     ("train: {pattern: 16:2:8}", "3:9: train.pattern: method 'bdwp' takes N:M patterns"),
+    ("train: {pattern: 2:6}", "3:9: train.pattern: expected an M that divides the accelerator's"),
     ("train: {pattern: 2:32}", "3:9: train.pattern: expected M <= 16 (the accelerator's group_max)"),
     ("train: {pattern: 12:16}\naccelerator: {preset: sat-8x8, n_max: 8}",
      "3:9: train.pattern: expected N <= 8 (the accelerator's n_max), got 12"),

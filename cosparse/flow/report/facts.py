@@ -25,6 +25,27 @@ def summary_lines(document: dict[str, Any]) -> list[str]:
     return [f"{fact.kind:9}  {fact.value}  {fact.label}" for fact in summary_facts(document)]
 
 
+def accuracy_lines(document: dict[str, Any]) -> list[str]:
+    """Mean, deviation and paired difference of every trained method, and what they resolve."""
+    rows = [] if document["training"] is None else document["training"]["accuracy"]
+    if len(rows) < 3:
+        return []  # the summary's own line says it all
+    train = document["scenario"]["train"]
+    lines = [f"{rows[0]['metric_name']} at {train['pattern']}, {_seeds(train)}, measured"]
+    for row in rows:
+        mean = "diverged" if row["mean"] is None else f"{row['mean']:.2f}"
+        deviation = "" if row["deviation"] is None else f" (deviation {row['deviation']:.2f})"
+        against = ""
+        if row["difference"] is not None:
+            interval = "" if row["half_width"] is None else f" ± {row['half_width']:.2f}"
+            against = f"  to dense {row['difference']:+.2f}{interval}"
+        lines.append(f"  {row['method']:8} {mean}{deviation}{against}")
+    widths = [row["half_width"] for row in rows if row["half_width"] is not None]
+    if widths:
+        lines.append(f"  differences within ± {max(widths):.2f} (95 %) are not resolved")
+    return lines
+
+
 def _accuracy(document: dict[str, Any]) -> Fact | None:
     if document["training"] is None:
         return None
