@@ -60,3 +60,13 @@ def test_the_own_model_takes_the_scenarios_options_and_data():
     model = module.build(**scenario.model.options)
     assert model(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
     assert {name for name, _ in model.named_modules()} >= set(scenario.train.exclude)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_to_the_report(name, tmp_path):
+    import cosparse as cs
+
+    results = cs.run(name, out=tmp_path, trust=name == "bring-your-own")
+    assert results.report_path.exists()
+    assert results.document["simulated"] is not None

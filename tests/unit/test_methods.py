@@ -455,3 +455,22 @@ def test_packed_weights_are_the_trained_ones():
         assert (sparsified.pack("6.weight", phase).unpack() == expected).all()
     with pytest.raises(UnsupportedError, match="no sparse weight in FF"):
         sparsified.pack("0.weight", Phase.FF)
+
+
+# torch's compiler raises deprecation warnings of its own parts.
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_compiled_by_inductor_equals_eager(method):
+    """aot_eager covers tracing in every run; generated code takes minutes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 16))
+    sparsify(model, method, PATTERN, include=["*"])
+    x = torch.randn(4, 32)
+    model(x).square().sum().backward()
+    eager = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    torch._dynamo.reset()
+    torch.compile(model)(x).square().sum().backward()
+    for a, b in zip(eager, model.parameters(), strict=True):
+        torch.testing.assert_close(a, b.grad)
