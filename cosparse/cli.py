@@ -151,12 +151,9 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write report.html and report.md again from results.json."""
-    from cosparse.flow.report import write_reports
-    from cosparse.flow.store import read_results, writable_folder
+    from cosparse.flow.report import rewrite_reports
 
-    document = read_results(results)
-    folder = out if out is not None else (results if results.is_dir() else results.parent)
-    html, markdown = write_reports(document, writable_folder(folder))
+    html, markdown = rewrite_reports(results, out)
     if json:
         _print_json({"html": str(html), "markdown": str(markdown)})
     else:
@@ -271,7 +268,7 @@ def _print_json(value: Any) -> None:
 def _print_summary(results: "Results") -> None:
     for line in (*results.accuracies(), *results.summary()):
         print(line)
-    print(f"report     {results.report_path}")
+    print(f"{'report':20}  {results.report_path}")
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

@@ -12,6 +12,8 @@ from .dataset import Array, Dataset
 
 _SPLIT_NAMES = ("x_train", "y_train", "x_test", "y_test")
 _TEST_SHARE = 0.2
+MAX_CLASSES = 1 << 20
+"""More is a column of identifiers taken for labels."""
 _UNREADABLE = (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 """What numpy.load raises for files that are no archive, damaged, or hold Python objects."""
 
@@ -87,4 +89,6 @@ def _labels(path: Path, name: str, y: Array, samples: int) -> Array:
         )
     if int(y.min()) < 0:
         raise DataError(f"{path}: {name}: expected classes from 0, got {int(y.min())}")
+    if int(y.max()) >= MAX_CLASSES:
+        raise DataError(f"{path}: {name}: expected classes below {MAX_CLASSES}, got {int(y.max())}")
     return y.astype(np.int64)

@@ -7,7 +7,9 @@ trainings/<method>-seed<k>.json and .safetensors, reused by the next run of the 
 """
 
 import json
+import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,9 +79,10 @@ def writable_folder(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; it takes the place of `path` in one step when the context ends well.
 
+    The path is this writer's own, so that two runs may write to one folder; the last one wins.
     Raises RunError when the file system refuses (no space, folder gone).
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         yield partial
         partial.replace(path)

@@ -31,7 +31,7 @@ def blame(name: str, folder: Path) -> Iterator[None]:
         yield
     except CosparseError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # user code must not end the run as a success
         place = _place(error, name.partition(":")[0].partition(".")[0], folder)
         if place is None:
             raise

@@ -18,7 +18,9 @@ FLOAT_BITS: dict[str, int] = {"float16": 16, "bfloat16": 16, "float32": 32}
 VALUE_BITS: dict[str, int] = {**FLOAT_BITS, "int8": 8}
 """Bits of a value for each dtype in which packed values can be stored."""
 
-_CANONICAL_NAN = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": 0x7FC00000}
+CANONICAL_NAN = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": 0x7FC00000}
+"""Bits of the one NaN that each floating dtype stores."""
+
 _STORAGE: dict[str, npt.DTypeLike] = {
     "float16": "<f2",
     "bfloat16": "<u2",
@@ -44,7 +46,7 @@ def encode(array: Array, dtype: str) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):  # overflow to infinity is the IEEE result
         stored = array.astype(storage_dtype(dtype))
     bits = stored.view(f"<u{stored.itemsize}")
-    bits[np.isnan(stored)] = _CANONICAL_NAN[dtype]
+    bits[np.isnan(stored)] = CANONICAL_NAN[dtype]
     return stored
 
 
@@ -65,7 +67,7 @@ def _encode_bfloat16(array: Array) -> Array:
     single = _round_to_odd(array) if array.dtype == np.float64 else array.astype("<f4")
     bits = single.view("<u4")
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.where(np.isnan(single), _CANONICAL_NAN["bfloat16"], rounded).astype("<u2")
+    return np.where(np.isnan(single), CANONICAL_NAN["bfloat16"], rounded).astype("<u2")
 
 
 def _round_to_odd(array: Array) -> Array:

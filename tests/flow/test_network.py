@@ -169,3 +169,8 @@ def test_input_shape_of_a_shipped_model(tiny):
 def test_exit_codes_are_one_and_two():
     assert {error.exit_code for error in (CosparseError, RunError)} == {1}
     assert {error.exit_code for error in (InputError, DataError, ShapeError)} == {2}
+
+
+def test_users_code_cannot_end_the_run_as_a_success(tmp_path):
+    with pytest.raises(RunError, match="SystemExit"), blame("own:f", tmp_path):
+        run_as(tmp_path / "own.py", "raise SystemExit(0)")

@@ -7,13 +7,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cosparse.flow.report import SECTIONS, build_sections, write_reports
+from cosparse.flow.report import SECTIONS, build_sections, rewrite_reports, write_reports
 from cosparse.flow.report.blocks import Code, Figure, Section, Table, Text
 from cosparse.flow.report.facts import summary_lines
 from cosparse.flow.report.format import cell_text, ratio, seconds_text, signed, times
 from cosparse.flow.report.html import render_html
 from cosparse.flow.report.markdown import render_markdown
 from cosparse.flow.store import read_results
+from cosparse.spec import CorruptFileError, SchemaVersionError
 
 HOSTILE = "<script>alert(1)</script> & | ` \" '</script><!--"
 
@@ -206,3 +207,28 @@ def test_ratios():
     assert ratio(None, 2) is ratio(3, None) is ratio(3, 0) is None
     assert (times(1.234), times(None)) == ("1.23x", "–")
     assert (signed(1.0), signed(-0.126), signed(None)) == ("+1.00", "-0.13", "–")
+
+
+def test_a_damaged_document_is_one_clean_error_or_a_report(document, tmp_path):
+    """One value after the other is deleted; what a section needs is named, the rest still renders."""
+    refused = 0
+    for path in sorted(paths(document), key=str)[::7]:
+        damaged = deepcopy(document)
+        parent = damaged
+        for key in path[:-1]:
+            parent = parent[key]
+        del parent[path[-1]]
+        (tmp_path / "results.json").write_text(json.dumps(damaged))
+        try:
+            rewrite_reports(tmp_path, None)
+        except (CorruptFileError, SchemaVersionError):
+            refused += 1
+    assert refused > 0
+
+
+def paths(value, prefix=()):
+    """Every key path of nested dicts."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*prefix, key)
+            yield from paths(inner, (*prefix, key))

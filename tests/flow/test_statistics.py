@@ -67,3 +67,14 @@ def test_order_of_first_appearance_and_nothing_at_all():
     names = [found.method for found in summarise(results(sdwp=[1.0], dense=[1.0], bdwp=[1.0]))]
     assert names == ["sdwp", "dense", "bdwp"]
     assert summarise([]) == []
+
+
+def test_several_methods_share_a_pooled_bonferroni_interval():
+    """Against the formula written out with SciPy: k methods, n seeds, k (n - 1) degrees of freedom."""
+    sdwp = [96.9, 96.3, 97.5, 97.0, 96.6]
+    rows = summarise(results(bdwp=BDWP, sdwp=sdwp, dense=DENSE))
+    differences = np.array([np.subtract(BDWP, DENSE), np.subtract(sdwp, DENSE)])
+    pooled = np.sqrt(differences.var(axis=1, ddof=1).mean())
+    expected = stats.t.ppf(1 - 0.05 / 2 / 2, 2 * 4) * pooled / np.sqrt(5)
+    assert row("bdwp", rows).half_width == pytest.approx(expected)
+    assert row("sdwp", rows).half_width == pytest.approx(expected)

@@ -1,6 +1,7 @@
 """Files of a run: replaced in one step, refused when damaged."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -74,3 +75,18 @@ def test_the_default_folder_holds_name_and_hash(tiny, tmp_path, monkeypatch):
     folder = store.open_folder(scenario, None)
     assert str(folder.path) == f"results/mine-{scenario.content_hash()[:8]}"
     assert folder.training_path("bdwp", 3, ".json").parent.is_dir()
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    """Whole files only, whoever is last."""
+    path = tmp_path / "a.json"
+
+    def write(value):
+        for _ in range(200):
+            store.write_json(path, [value] * 1000)
+            assert len(set(store.read_json(path))) == 1
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(write, value) for value in (1, 2)]:
+            done.result()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]

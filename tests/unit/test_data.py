@@ -140,6 +140,7 @@ NAN[3, 1, 2] = np.nan
         ({"x": np.zeros((19, 3))}, r"got shapes \(19, 3\) and \(20,\)"),
         ({"x": np.array(["a"] * 20)[:, None]}, "expected numbers"),
         ({"y": arrays()["y"] - 1}, "expected classes from 0, got -1"),
+        ({"y": np.full(20, 2**63, np.uint64)}, "expected classes below"),
         ({"y": arrays()["y"] * 1.0}, "expected 16 integer classes, got float64"),
         ({"y": arrays()["y"][:, None]}, r"got shapes \(20, 3, 5\) and \(20, 1\)"),
         ({"x": np.zeros((1, 3)), "y": np.zeros(1, int)}, "at least two samples"),

@@ -1,5 +1,9 @@
 """Packed tensors: round trips, sizes, the documented image, damaged files."""
 
+import json
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -257,3 +261,44 @@ def test_what_cannot_be_packed_is_refused():
         pack(weight, Unstructured(0.5), axis=1, format="nm")
     with pytest.raises(UnsupportedError, match="did you mean 'float16'"):
         pack(weight, NM(2, 8), axis=1, dtype="float61")
+
+
+def write_with_header(path, header):
+    """A file whose checksums are right and whose header is `header`."""
+    data = path.read_bytes()
+    old = int.from_bytes(data[12:16], "little")
+    payload = data[24 + old :]
+    text = json.dumps(header).encode()
+    crcs = struct.pack("<III", len(text), zlib.crc32(text), zlib.crc32(payload))
+    path.write_bytes(data[:12] + crcs + text + payload)
+
+
+def header_of(path):
+    data = path.read_bytes()
+    return json.loads(data[24 : 24 + int.from_bytes(data[12:16], "little")])
+
+
+@pytest.mark.parametrize(
+    "key", ["format", "pattern", "shape", "axis", "conv_groups", "dtype", "select_dtype", "planes"]
+)
+@pytest.mark.parametrize(
+    "value", ["missing", None, 5, "q", [], {}, [1e30], -1, "block 4x4 @ 0.5"], ids=str
+)
+def test_a_malformed_header_is_refused(packed_file, key, value):
+    header = header_of(packed_file)
+    if value == "missing":
+        del header[key]
+    else:
+        header[key] = value
+    write_with_header(packed_file, header)
+    with pytest.raises(CorruptFileError, match="cospack"):
+        load(packed_file)
+
+
+@pytest.mark.parametrize(
+    "header", [5, [], "x", None, {"planes": [{"name": "a", "dtype": "O", "shape": [1]}]}]
+)
+def test_a_header_of_another_kind_is_refused(packed_file, header):
+    write_with_header(packed_file, header)
+    with pytest.raises(CorruptFileError, match="cospack"):
+        load(packed_file)

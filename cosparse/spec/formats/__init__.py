@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dtypes import FLOAT_BITS, Array, round_to
+from ..dtypes import Array, round_to
 from ..errors import CorruptFileError, ShapeError, UnsupportedError, unknown_name
 from ..layout import Layout
 from ..patterns import NM, VNM, Block, Dense, Pattern, Unstructured
-from .base import LANE_ALIGNMENT, PackedTensor, check_value_dtype
+from .base import LANE_ALIGNMENT, PackedTensor, check_select_dtype, check_value_dtype
 from .block import BlockTensor, pack_block
 from .image import SCHEMA, read_image
 from .nm import NMTensor, VNMTensor, pack_nm
@@ -85,7 +85,7 @@ def pack(
 def load(path: str | Path) -> PackedTensor:
     """Read a packed file and validate it. Raises CorruptFileError and SchemaVersionError."""
     header, planes = read_image(Path(path))
-    name = header.get("format")
+    name = str(header.get("format"))
     if name not in FORMATS:
         raise CorruptFileError(f"{path}: {unknown_name('format', name, FORMATS)}")
     return FORMATS[name].from_image(header, planes, str(path))
@@ -116,8 +116,7 @@ def _format_of(pattern: Pattern, name: str | None) -> str:
 def _checked(
     array: Array, pattern: Pattern, axis: int, dtype: str, conv_groups: int
 ) -> tuple[Array, Layout]:
-    if dtype not in FLOAT_BITS:
-        raise UnsupportedError(unknown_name("selection dtype", dtype, FLOAT_BITS))
+    check_select_dtype(dtype)
     array = np.asarray(array)
     if array.dtype not in (np.float16, np.float32, np.float64):
         raise ShapeError(f"expected a float16, float32 or float64 array, got {array.dtype}")

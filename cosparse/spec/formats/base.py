@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..dtypes import INT8_MAX, VALUE_BITS, Array, decode, encode
-from ..errors import CorruptFileError, DataError, UnsupportedError, unknown_name
+from ..dtypes import FLOAT_BITS, INT8_MAX, VALUE_BITS, Array, decode, encode
+from ..errors import CorruptFileError, DataError, InputError, UnsupportedError, unknown_name
 from ..layout import Layout
-from ..patterns import Pattern, parse_pattern
+from ..patterns import parse_pattern
 from .image import write_image
 
 LANE_ALIGNMENT = 32
@@ -26,6 +26,7 @@ class PackedTensor:
 
     format_name: ClassVar[str]
     plane_names: ClassVar[tuple[str, ...]]
+    pattern_types: ClassVar[tuple[type, ...]]
 
     pattern: Any
     shape: tuple[int, ...]
@@ -79,27 +80,31 @@ class PackedTensor:
 
     @classmethod
     def from_image(cls, header: dict[str, Any], planes: dict[str, Array], where: str) -> Self:
-        """Rebuild from a file's header and planes, and validate."""
-        pattern: Pattern = parse_pattern(header["pattern"])
+        """Rebuild from a file's header and planes, and validate. Raises CorruptFileError."""
         unknown = set(planes) - set(cls.plane_names)
         missing = set(cls.plane_names) - set(planes) - {"scales"}
         if unknown or missing:
             raise CorruptFileError(
-                f"{where}: expected the planes {', '.join(cls.plane_names)}, got {', '.join(planes)}"
+                f"{where}: expected the planes {', '.join(cls.plane_names)}, "
+                f"got {', '.join(planes)}"
             )
-        tensor = cls(
-            pattern=pattern,
-            shape=tuple(header["shape"]),
-            axis=header["axis"],
-            conv_groups=header["conv_groups"],
-            dtype=header["dtype"],
-            select_dtype=header["select_dtype"],
-            **{name: planes.get(name) for name in cls.plane_names},
-        )
         try:
+            tensor = cls(
+                pattern=parse_pattern(header["pattern"]),
+                shape=tuple(map(int, header["shape"])),
+                axis=header["axis"],
+                conv_groups=header["conv_groups"],
+                dtype=header["dtype"],
+                select_dtype=header["select_dtype"],
+                **{name: planes.get(name) for name in cls.plane_names},
+            )
+            check_select_dtype(tensor.select_dtype)
+            if not isinstance(tensor.pattern, cls.pattern_types):
+                raise CorruptFileError(f"pattern '{tensor.pattern}' is not of this format")
             tensor.validate()
-        except CorruptFileError as error:
-            raise CorruptFileError(f"{where}: {error}") from None
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            text = str(error) if isinstance(error, InputError) else f"malformed header: {error!r}"
+            raise CorruptFileError(f"{where}: {text}") from error
         return tensor
 
     def __repr__(self) -> str:
@@ -140,6 +145,12 @@ def check_value_dtype(dtype: str) -> None:
     """Raise UnsupportedError unless values can be stored in `dtype`."""
     if dtype not in VALUE_BITS:
         raise UnsupportedError(unknown_name("value dtype", dtype, VALUE_BITS))
+
+
+def check_select_dtype(dtype: str) -> None:
+    """Raise UnsupportedError unless a selection can be made in `dtype`."""
+    if dtype not in FLOAT_BITS:
+        raise UnsupportedError(unknown_name("selection dtype", dtype, FLOAT_BITS))
 
 
 def check_plane(name: str, plane: Array | None, shape: tuple[int, ...], dtype: Any) -> None:

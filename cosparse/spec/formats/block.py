@@ -25,6 +25,7 @@ class BlockTensor(PackedTensor):
     """Packed block-sparse weight; see the module's text for the image."""
 
     format_name: ClassVar[str] = "block"
+    pattern_types: ClassVar[tuple[type, ...]] = (Block,)
     plane_names: ClassVar[tuple[str, ...]] = ("row_pointers", "block_columns", "values", "scales")
 
     pattern: Block

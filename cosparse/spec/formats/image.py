@@ -11,6 +11,7 @@ offset  bytes  content
 """
 
 import json
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -64,26 +65,31 @@ def read_image(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     payload = memoryview(data)[_PREFIX.size + header_bytes :]
     if len(text) != header_bytes or zlib.crc32(text) != header_crc:
         raise CorruptFileError(f"{path}: the header is damaged (checksum differs); pack it again")
-    header = json.loads(text)
     if zlib.crc32(payload) != payload_crc:
         raise CorruptFileError(
             f"{path}: the planes are damaged or truncated (checksum differs); pack it again"
         )
-    return header, _split(path, header.pop("planes"), payload)
+    try:
+        header = dict(json.loads(text))
+        return header, _split(header.pop("planes"), payload)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptFileError(f"{path}: the header is malformed: {error!r}") from error
 
 
-def _split(path: Path, described: list[dict[str, Any]], payload: memoryview) -> dict[str, Array]:
+def _split(described: list[dict[str, Any]], payload: memoryview) -> dict[str, Array]:
+    """The planes by name. Raises ValueError when they do not make up the payload."""
     planes: dict[str, Array] = {}
     offset = 0
     for item in described:
-        dtype = np.dtype(item["dtype"])
-        count = int(np.prod(item["shape"], dtype=np.int64))
-        planes[item["name"]] = (
-            np.frombuffer(payload, dtype, count, offset).reshape(item["shape"])
-            if count
-            else np.zeros(item["shape"], dtype)
-        )
-        offset += count * dtype.itemsize
+        dtype, shape = np.dtype(item["dtype"]), tuple(map(int, item["shape"]))
+        count = math.prod(shape)
+        if dtype.kind not in "uif" or min(shape, default=0) < 0:
+            raise ValueError(f"plane '{item['name']}' of dtype {dtype} and shape {shape}")
+        end = offset + count * dtype.itemsize
+        if end > len(payload):
+            raise ValueError(f"planes of at least {end} bytes, the file holds {len(payload)}")
+        planes[item["name"]] = np.frombuffer(payload[offset:end], dtype).reshape(shape)
+        offset = end
     if offset != len(payload):
-        raise CorruptFileError(f"{path}: expected {offset} bytes of planes, got {len(payload)}")
+        raise ValueError(f"planes of {offset} bytes, the file holds {len(payload)}")
     return planes

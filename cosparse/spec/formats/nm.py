@@ -47,6 +47,7 @@ class NMTensor(PackedTensor):
     """Packed N:M weight; see the module's text for the image."""
 
     format_name: ClassVar[str] = "nm"
+    pattern_types: ClassVar[tuple[type, ...]] = (NM,)
     plane_names: ClassVar[tuple[str, ...]] = ("values", "indices", "scales")
 
     pattern: NM
@@ -128,6 +129,7 @@ class VNMTensor(NMTensor):
     """Packed V:N:M weight: one index serves `v` consecutive lanes."""
 
     format_name: ClassVar[str] = "vnm"
+    pattern_types: ClassVar[tuple[type, ...]] = (VNM,)
 
     pattern: VNM  # type: ignore[assignment]
 

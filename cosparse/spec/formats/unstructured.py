@@ -23,6 +23,8 @@ from .block import check_rows
 class _RowTensor(PackedTensor):
     """Rows of entries; subclasses say how the columns are stored."""
 
+    pattern_types: ClassVar[tuple[type, ...]] = (Unstructured,)
+
     pattern: Unstructured
     row_pointers: Array
     values: Array

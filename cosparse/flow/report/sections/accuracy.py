@@ -42,7 +42,8 @@ def _statement(document: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     unit = "points" if rows[0]["metric_name"] == "accuracy" else rows[0]["metric_name"]
     return (
         f"{tests}, {seeds} paired seeds: methods share initial weights and batches seed by seed. "
-        f"The widest interval is ±{max(widths):.2g} {unit}; smaller differences are not resolved."
+        f"Differences within ±{max(widths):.2g} {unit} are not resolved (95 %, for all methods at "
+        "once: deviations pooled, Bonferroni)."
     )
 
 

@@ -12,6 +12,6 @@ def summary_section(document: dict[str, Any]) -> Section:
     intro = (
         f"Model {document['model']}, method {train['method']}, pattern {train['pattern']}. "
         "Measured, simulated, modelled and published numbers are four different things here and "
-        "never share a column."
+        "are never mixed unsaid."
     )
     return Section("Summary", (Text(intro), Facts(tuple(summary_facts(document)))))
