@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosparse.spec import UnsupportedError
-
 from .layers import sparse_linear
 from .plan import LayerPlan
 
@@ -123,18 +121,3 @@ class SparseTransformerEncoderLayer(nn.TransformerEncoderLayer):
         x = self.norm1(src + self._sa_block(src, src_mask, src_key_padding_mask, is_causal))
         normed: Tensor = self.norm2(x + self._ff_block(x))
         return normed
-
-
-def check_attention(path: str, module: nn.MultiheadAttention) -> None:
-    """Raise UnsupportedError for the variants that `SparseMultiheadAttention` does not compute."""
-    problems = {
-        "kdim or vdim different from embed_dim": module.in_proj_weight is None,
-        "bias_k and bias_v": module.bias_k is not None,
-        "add_zero_attn": module.add_zero_attn,
-    }
-    for option, present in problems.items():
-        if present:
-            raise UnsupportedError(
-                f"MultiheadAttention '{path}' uses {option}, which has no sparse form here; "
-                "exclude it by name"
-            )

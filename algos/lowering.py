@@ -4,25 +4,52 @@ Adds what training with these patterns costs beside the GEMMs: one UPDATE for ev
 and one PRUNE for every packed copy that FF and BP read (pre-generated once a step).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
-from cosparse.spec import Gemm, Operand, Pattern, Phase, Vector, Workload
+from cosparse.spec import NM, Gemm, Operand, Pattern, Phase, UnsupportedError, Vector, Workload
+from cosparse.spec.errors import unknown_name
+from cosparse.spec.formats import LANE_ALIGNMENT
+from cosparse.spec.formats.nm import NIBBLE_MAX_M
+from cosparse.spec.layout import Layout
+from cosparse.spec.patterns import padded
 
 from .plan import LayerPlan
 
-UPDATE_BYTES = 20
-"""SGD with momentum in FP32: weight and momentum read and written (16), FP16 gradient and copy (4)."""
 FP16_BYTES = 2
-INDEX_BYTES = 0.5
+FP32_BYTES = 4
 
 
-def lower(workload: Workload, layers: dict[str, LayerPlan]) -> Workload:
+@dataclass(frozen=True)
+class Update:
+    """An optimizer's pass over one weight. moments: FP32 values it keeps for each entry."""
+
+    kind: str
+    moments: int
+
+    @property
+    def bytes_per_entry(self) -> int:
+        """Weight and moments read and written, FP32 gradient read, FP16 copy written."""
+        return 2 * FP32_BYTES * (1 + self.moments) + FP32_BYTES + FP16_BYTES
+
+
+UPDATES: dict[str, Update] = {
+    "sgd": Update("sgd_momentum", moments=1),
+    "adam": Update("adam", moments=2),
+    "adamw": Update("adamw", moments=2),
+}
+"""Optimizer -> its update. SGD is priced with its momentum, also where that is zero."""
+
+
+def lower(workload: Workload, layers: dict[str, LayerPlan], *, optimizer: str = "sgd") -> Workload:
     """workload: from `capture`; layers: weight name -> plan. Returns the step that executors run.
 
     Layers are joined by the weight's parameter name, which is the name of the operand's tensor.
-    Without WU nothing is trained: weights are packed once, before the step.
+    Without WU nothing is trained: weights are packed once, before the step. Raises UnsupportedError
+    for an optimizer that UPDATES lacks.
     """
+    if optimizer not in UPDATES:
+        raise UnsupportedError(unknown_name("optimizer", optimizer, UPDATES))
     ops = [_with_patterns(op, layers) if isinstance(op, Gemm) else op for op in workload.ops]
     trained = _trained_weights(workload)
     read = {(op.rhs.tensor, op.phase) for op in workload.gemms}
@@ -30,7 +57,7 @@ def lower(workload: Workload, layers: dict[str, LayerPlan]) -> Workload:
     for tensor in workload.tensors:
         if tensor.name in trained:
             elements = prod(tensor.shape)
-            extra.append(_update(tensor.name, elements))
+            extra.append(_update(tensor.name, elements, UPDATES[optimizer]))
             extra += _prunes(tensor.name, elements, layers.get(tensor.name), read)
     return replace(workload, ops=(*ops, *extra))
 
@@ -60,8 +87,8 @@ def _patterned(operand: Operand, pattern: Pattern) -> Operand:
     return replace(operand, pattern=pattern)
 
 
-def _update(name: str, elements: int) -> Vector:
-    return Vector(name, Phase.UPDATE, "sgd_momentum", elements, UPDATE_BYTES * elements)
+def _update(name: str, elements: int, update: Update) -> Vector:
+    return Vector(name, Phase.UPDATE, update.kind, elements, update.bytes_per_entry * elements)
 
 
 def _prunes(
@@ -71,16 +98,22 @@ def _prunes(
 
     read: (weight, phase) of every product, so that no copy is packed that none of them reads.
     """
-    patterns = {} if plan is None else {Phase.FF: plan.ff, Phase.BP: plan.bp}
-    return [
-        Vector(
-            f"{name}.{phase}", Phase.PRUNE, str(pattern), elements, _prune_bytes(elements, pattern)
-        )
-        for phase, pattern in patterns.items()
-        if pattern is not None and (name, phase) in read
-    ]
+    if plan is None:
+        return []
+    copies = [(Phase.FF, 1, plan.ff), (Phase.BP, 0, plan.bp)]
+    vectors = []
+    for phase, axis, pattern in copies:
+        if pattern is not None and (name, phase) in read:
+            written = packed_bytes(Layout(plan.shape, axis, plan.conv_groups), pattern)
+            moved = FP16_BYTES * elements + written
+            vectors.append(Vector(f"{name}.{phase}", Phase.PRUNE, str(pattern), elements, moved))
+    return vectors
 
 
-def _prune_bytes(elements: int, pattern: Pattern) -> int:
-    packed = elements * pattern.density * (FP16_BYTES + INDEX_BYTES)
-    return FP16_BYTES * elements + round(packed)
+def packed_bytes(layout: Layout, pattern: NM) -> int:
+    """Bytes of an FP16 N:M image, tails and lane padding included (see cosparse.spec.formats.nm)."""
+    groups = padded(layout.reduction, pattern.m) // pattern.m
+    lanes = padded(layout.lanes, LANE_ALIGNMENT)
+    entries = layout.conv_groups * layout.taps * groups * pattern.n * lanes
+    index_bytes = entries // 2 if pattern.m <= NIBBLE_MAX_M else entries
+    return FP16_BYTES * entries + index_bytes

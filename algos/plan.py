@@ -2,8 +2,8 @@
 
 A phase is sparse where its grouped axis has at least M entries: FF groups along the inputs of one
 convolution group, BP along its outputs. A shorter axis leaves that phase dense, with the reason
-kept. Dense by default: the stem (the Conv2d that reads the network's input), the classifier (the
-last Linear or Conv2d of the network), tied weights and depthwise convolutions; `include` opts in.
+kept. Dense by default: stem and classifier (see `ends`), tied weights and depthwise convolutions;
+`include` opts in. What has no sparse form here (see `discovery`) is always dense.
 """
 
 from collections import Counter
@@ -16,6 +16,8 @@ from torch import nn
 from cosparse.spec import NM, Dense, Pattern, Phase, UnsupportedError
 from cosparse.spec.errors import nearest
 
+from .discovery import Candidate
+from .ends import Ends
 from .methods import Method
 
 
@@ -50,57 +52,18 @@ class LayerPlan:
         return self.gradient if phase is Phase.BP and self.gradient is not None else Dense()
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A weight that a method could prune. `owner` is the module that multiplies by it."""
-
-    name: str
-    owner: str
-    shape: tuple[int, ...]
-    conv_groups: int
-    kind: str
-    """linear, conv or attention."""
-
-
-def find_candidates(model: nn.Module) -> list[Candidate]:
-    """All weights of Linear, Conv2d and MultiheadAttention modules, in registration order."""
-    found: list[Candidate] = []
-    inside_attention: set[str] = set()
-    for path, module in model.named_modules():
-        prefix = f"{path}." if path else ""
-        if isinstance(module, nn.MultiheadAttention):
-            inside_attention.add(f"{prefix}out_proj")
-            out = module.out_proj.weight
-            if module.in_proj_weight is not None:
-                shape = tuple(module.in_proj_weight.shape)
-                found.append(Candidate(f"{prefix}in_proj_weight", path, shape, 1, "attention"))
-            found.append(
-                Candidate(f"{prefix}out_proj.weight", path, tuple(out.shape), 1, "attention")
-            )
-        elif path in inside_attention:
-            continue
-        elif type(module) is nn.Linear:
-            found.append(
-                Candidate(f"{prefix}weight", path, tuple(module.weight.shape), 1, "linear")
-            )
-        elif type(module) is nn.Conv2d:
-            shape = tuple(module.weight.shape)
-            found.append(Candidate(f"{prefix}weight", path, shape, module.groups, "conv"))
-    return found
-
-
-def default_dense(model: nn.Module, candidates: Sequence[Candidate]) -> dict[str, str]:
+def default_dense(model: nn.Module, candidates: Sequence[Candidate], ends: Ends) -> dict[str, str]:
     """Weight name -> why it stays dense unless included by name."""
-    reasons: dict[str, str] = {}
-    stem = next((item for item in candidates if item.kind == "conv"), None)
-    head = next((item for item in reversed(candidates) if item.kind != "attention"), None)
-    if stem is not None:
-        reasons[stem.name] = "stem"
-    if head is not None:
-        reasons[head.name] = "classifier"
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     parameters = dict(model.named_parameters(remove_duplicate=False))
+    reasons: dict[str, str] = {}
     for item in candidates:
+        if item.no_sparse_form is not None:
+            continue
+        if item.owner in ends.stems:
+            reasons[item.name] = "stem"
+        if item.owner in ends.classifiers:
+            reasons[item.name] = "classifier"
         if uses[id(parameters[item.name])] > 1:
             reasons[item.name] = "tied weight"
         if item.kind == "conv" and item.shape[1] == 1 and item.conv_groups > 1:
@@ -117,34 +80,44 @@ def choose(
     """Weight name -> None (to be pruned) or why it stays dense.
 
     include, exclude: module or weight names, shell wildcards allowed; exclude wins. A name that
-    matches nothing raises UnsupportedError.
+    matches nothing, or is included and matches only what has no sparse form, raises
+    UnsupportedError.
     """
-    included = _matching(candidates, include)
-    excluded = _matching(candidates, exclude)
-    return {
-        item.name: "excluded by name"
-        if item.name in excluded
-        else (None if item.name in included else dense.get(item.name))
-        for item in candidates
-    }
+    included = {item.name for item in _matching(candidates, include, pruned=True)}
+    excluded = {item.name for item in _matching(candidates, exclude, pruned=False)}
+
+    def reason(item: Candidate) -> str | None:
+        if item.no_sparse_form is not None:
+            return item.no_sparse_form
+        if item.name in excluded:
+            return "excluded by name"
+        return None if item.name in included else dense.get(item.name)
+
+    return {item.name: reason(item) for item in candidates}
 
 
-def _matching(candidates: Sequence[Candidate], globs: Iterable[str]) -> set[str]:
-    matched: set[str] = set()
+def _matching(
+    candidates: Sequence[Candidate], globs: Iterable[str], *, pruned: bool
+) -> list[Candidate]:
+    """What the names match. pruned: each must match a layer that has a sparse form."""
+    matched: list[Candidate] = []
     for glob in globs:
-        hits = {
-            item.name
-            for item in candidates
-            if any(fnmatchcase(name, glob) for name in _names(item))
-        }
+        hits = [item for item in candidates if any(fnmatchcase(n, glob) for n in _names(item))]
         if not hits:
-            names = [item.owner for item in candidates]
-            raise UnsupportedError(
-                f"no Linear, Conv2d or attention layer matches '{glob}'{nearest(glob, names)} "
-                f"(layers: {', '.join(names)})"
-            )
-        matched |= hits
+            raise UnsupportedError(_no_match(candidates, glob))
+        if pruned and all(item.no_sparse_form is not None for item in hits):
+            reasons = "; ".join(f"{item.name}: {item.no_sparse_form}" for item in hits)
+            raise UnsupportedError(f"include '{glob}' cannot be pruned ({reasons})")
+        matched += hits
     return matched
+
+
+def _no_match(candidates: Sequence[Candidate], glob: str) -> str:
+    owners = dict.fromkeys(item.owner for item in candidates if item.no_sparse_form is None)
+    return (
+        f"no Linear, Conv2d or attention layer matches '{glob}'{nearest(glob, owners)} "
+        f"(layers: {', '.join(owners)})"
+    )
 
 
 def _names(item: Candidate) -> tuple[str, str, str]:

@@ -5,17 +5,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cosparse.spec import NM, keep_largest
+from cosparse.spec.dtypes import CANONICAL_NAN
 
 _INTEGER = {"float16": torch.int16, "bfloat16": torch.int16, "float32": torch.int32}
-_CANONICAL_NAN = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": 0x7FC00000}
 
 
 def selection_keys(values: Tensor, dtype: str) -> Tensor:
     """Integer magnitudes of `values` rounded to `dtype`; NaN is canonical and ranks highest."""
-    rounded = values.detach().to(getattr(torch, dtype)).contiguous()
+    source = values.detach()
+    if source.dtype == torch.float64 and dtype != "float32":
+        source = _round_to_odd(source)
+    rounded = source.to(getattr(torch, dtype)).contiguous()
     integer = _INTEGER[dtype]
     bits = rounded.view(integer) & torch.iinfo(integer).max
-    return bits.masked_fill(rounded.isnan(), _CANONICAL_NAN[dtype])
+    return bits.masked_fill(rounded.isnan(), CANONICAL_NAN[dtype])
+
+
+def _round_to_odd(values: Tensor) -> Tensor:
+    """float64 -> float32 with the last bit set when inexact.
+
+    torch converts float64 to 16 bits by way of float32. Rounding there to odd makes the rounding
+    that follows equal to a single one.
+    """
+    single = values.float().contiguous()
+    inexact = single.isfinite() & (single.double() != values)
+    away = inexact & (single.double().abs() > values.abs())
+    bits = single.view(torch.int32) - away.int()
+    return torch.where(inexact, bits | 1, bits).view(torch.float32)
 
 
 def nm_mask(

@@ -1,13 +1,11 @@
 """Turn a model's layers into sparse ones, and what one can ask of the result."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from cosparse.spec import (
@@ -23,11 +21,14 @@ from cosparse.spec import (
     parse_pattern,
 )
 
-from .attention import SparseMultiheadAttention, SparseTransformerEncoderLayer, check_attention
+from .attention import SparseMultiheadAttention, SparseTransformerEncoderLayer
 from .decay import DecayHandle, attach_decay
+from .discovery import Candidate, find_candidates
+from .ends import ends_by_data_flow, ends_by_registration
 from .layers import SparseConv2d, SparseLinear
 from .methods import Method, find_method
-from .plan import Candidate, LayerPlan, choose, default_dense, find_candidates, plan_layer
+from .plan import LayerPlan, choose, default_dense, plan_layer
+from .probe import call, undisturbed
 
 _AXIS = {Phase.FF: 1, Phase.BP: 0}
 _STOCK: dict[type[nn.Module], type[nn.Module]] = {
@@ -54,7 +55,10 @@ class Sparsified:
         return {name: plan for name, plan in self.layers.items() if plan.is_sparse}
 
     def attach(self, optimizer: Optimizer, decay: float | None = None) -> DecayHandle:
-        """Apply the decay of pruned weights once per step of `optimizer` (decay None: the method's)."""
+        """Apply the decay of pruned weights once per step of `optimizer` (decay None: the method's).
+
+        Raises InputError when `optimizer` decays them already.
+        """
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         layers: list[tuple[LayerPlan, Tensor]] = [
             (plan, parameters[name]) for name, plan in self.sparse_layers.items()
@@ -62,7 +66,10 @@ class Sparsified:
         return attach_decay(optimizer, layers, self.method.decay if decay is None else decay)
 
     def pack(self, name: str, phase: Phase, dtype: str = "float16") -> PackedTensor:
-        """The packed weight that every executor reads in `phase`. Raises UnsupportedError if dense."""
+        """The packed weight that every executor reads in `phase`.
+
+        Raises UnsupportedError if it is dense, InputError if it is on meta.
+        """
         plan = self.layers.get(name)
         pattern = Dense() if plan is None else plan.weight_pattern(phase)
         if plan is None or not isinstance(pattern, NM):
@@ -70,9 +77,12 @@ class Sparsified:
             raise UnsupportedError(
                 f"'{name}' has no sparse weight in {phase} (valid: {', '.join(valid) or 'none'})"
             )
-        weight = self.model.get_parameter(name).detach().float().cpu().numpy()
+        weight = self.model.get_parameter(name).detach()
+        if weight.is_meta:
+            raise InputError(f"'{name}' is on the meta device and has no values to pack")
+        wide = weight if weight.dtype == torch.float64 else weight.float()
         return pack(
-            weight,
+            wide.cpu().numpy(),
             pattern,
             axis=_AXIS[phase],
             dtype=dtype,
@@ -86,7 +96,7 @@ class Sparsified:
         sample: a tensor, a tuple of tensors or a dict of keyword tensors. Buffers, gradients, modes
         and the random state are as before afterwards. Raises RunError naming the bypassed modules.
         """
-        with _undisturbed(self.model), torch.no_grad():
+        with undisturbed(self.model), torch.no_grad():
             for training in (True, False):
                 self.model.train(training)
                 missed = self._uncalled(sample)
@@ -127,15 +137,24 @@ def sparsify(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
     select_dtype: str = "float16",
+    sample: Any = None,
 ) -> Sparsified:
     """Make the layers of `model` follow `method` with `pattern`, in place.
 
     include: names (wildcards allowed) of layers that are dense by default and shall be pruned;
-    exclude: names that stay dense. Parameters, hooks and state_dict keys stay as they are.
+    exclude: names that stay dense. sample: an input as for `Sparsified.verify`; stem and classifier
+    are then found by data flow instead of registration order. Parameters, hooks and state_dict keys
+    stay as they are.
     Raises UnsupportedError for what the method cannot do, PatternError for the pattern.
     """
     plans = plan_layers(
-        model, method, pattern, include=include, exclude=exclude, select_dtype=select_dtype
+        model,
+        method,
+        pattern,
+        include=include,
+        exclude=exclude,
+        select_dtype=select_dtype,
+        sample=sample,
     )
     replaced = _replace(model, find_candidates(model), plans)
     return Sparsified(model, plans, find_method(method), replaced)
@@ -149,16 +168,22 @@ def plan_layers(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
     select_dtype: str = "float16",
+    sample: Any = None,
 ) -> dict[str, LayerPlan]:
     """What `sparsify` would do to each weight, by name; the model stays as it is."""
     row = find_method(method)
     chosen = parse_pattern(pattern) if isinstance(pattern, str) else pattern
     if row.name != "dense" and not isinstance(chosen, NM):
         raise UnsupportedError(f"method '{row.name}' takes an N:M pattern, got '{chosen}'")
-    if any(isinstance(m, SparseLinear | SparseConv2d) for m in model.modules()):
+    if any(type(module) in _STOCK for module in model.modules()):
         raise InputError("the model is sparse already: build a fresh one for another method")
     candidates = find_candidates(model)
-    why_dense = choose(candidates, default_dense(model, candidates), include, exclude)
+    ends = (
+        ends_by_registration(candidates)
+        if sample is None
+        else ends_by_data_flow(model, candidates, sample)
+    )
+    why_dense = choose(candidates, default_dense(model, candidates, ends), include, exclude)
     return {
         item.name: plan_layer(item, row, chosen, select_dtype, why_dense[item.name])
         for item in candidates
@@ -172,15 +197,6 @@ def restore_dense(model: nn.Module) -> None:
             module.__class__ = _STOCK[type(module)]
 
 
-def call(model: nn.Module, sample: Any) -> Any:
-    """Call a model with a tensor, a tuple of tensors or a dict of keyword tensors."""
-    if isinstance(sample, dict):
-        return model(**sample)
-    if isinstance(sample, tuple | list):
-        return model(*sample)
-    return model(sample)
-
-
 def _replace(
     model: nn.Module, candidates: list[Candidate], plans: dict[str, LayerPlan]
 ) -> tuple[str, ...]:
@@ -190,11 +206,6 @@ def _replace(
         if not plans[item.name].is_sparse:
             continue
         module = modules[item.owner]
-        if parametrize.is_parametrized(module):
-            raise UnsupportedError(
-                f"'{item.owner}' is parametrized (weight norm or the like), so its weight is not a "
-                "parameter that can be pruned; exclude it by name"
-            )
         if isinstance(module, nn.MultiheadAttention):
             _replace_attention(item, module, plans)
         else:
@@ -209,7 +220,6 @@ def _replace(
 def _replace_attention(
     item: Candidate, module: nn.MultiheadAttention, plans: dict[str, LayerPlan]
 ) -> None:
-    check_attention(item.owner, module)
     prefix = f"{item.owner}." if item.owner else ""
     module.__class__ = SparseMultiheadAttention
     assert isinstance(module, SparseMultiheadAttention)
@@ -224,20 +234,3 @@ def _disable_fused_encoders(model: nn.Module) -> None:
             module.enable_nested_tensor = False
         elif type(module) is nn.TransformerEncoderLayer:
             module.__class__ = SparseTransformerEncoderLayer
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Restore buffers, train/eval modes and the random state of the CPU on the way out."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    modes = {module: module.training for module in model.modules()}
-    random_state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(random_state)
-        for module, training in modes.items():
-            module.training = training
-        with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                buffer.copy_(buffers[name])

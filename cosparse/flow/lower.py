@@ -6,7 +6,7 @@ from algos.sparsified import plan_layers
 from algos.tracing import capture
 from cosparse.spec import Phase, UnsupportedError, Workload
 
-from .network import Network
+from .network import SAMPLES, Network
 from .scenario import Scenario
 
 DENSE = "dense"
@@ -32,13 +32,17 @@ def lower_all(
             include=spec.include,
             exclude=spec.exclude,
             select_dtype=spec.select_dtype,
+            sample=network.sample(SAMPLES),
         )
         for method in dict.fromkeys((*spec.methods, DENSE))
     }
     for method in spec.methods:
         if method != DENSE:
             _check_prunes(method, spec.pattern, network.name, plans[method])
-    return {method: lower(step, plan) for method, plan in plans.items()}, plans[spec.method]
+    workloads = {
+        method: lower(step, plan, optimizer=spec.optimizer) for method, plan in plans.items()
+    }
+    return workloads, plans[spec.method]
 
 
 def _check_prunes(method: str, pattern: str, model: str, plans: dict[str, LayerPlan]) -> None:

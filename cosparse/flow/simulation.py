@@ -45,7 +45,8 @@ def simulate(
         raise InputError(
             f"simulate: expected a Workload, a torch.nn.Module or a Sparsified, got {got}"
         )
-    plans = plan_layers(target, method, pattern)
+    on_meta = any(parameter.is_meta for parameter in target.parameters())
+    plans = plan_layers(target, method, pattern, sample=None if on_meta else sample)
     return price(lower(capture(target, sample), plans), config)
 
 

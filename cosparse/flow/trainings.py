@@ -44,7 +44,7 @@ def recipe_of(scenario: Scenario) -> Recipe:
 
 def prepare(scenario: Scenario, network: Network, method: str, seed: int) -> Sparsified:
     """A fresh model of this seed, sparsified and proven to call every replaced module."""
-    spec = scenario.train
+    spec, sample = scenario.train, network.sample(SAMPLES)
     sparsified = sparsify(
         network.build(seed),
         method,
@@ -52,8 +52,9 @@ def prepare(scenario: Scenario, network: Network, method: str, seed: int) -> Spa
         include=spec.include,
         exclude=spec.exclude,
         select_dtype=spec.select_dtype,
+        sample=sample,
     )
-    sparsified.verify(network.sample(SAMPLES))
+    sparsified.verify(sample)
     return sparsified
 
 

@@ -2,14 +2,20 @@
 
 from math import ceil, prod
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from algos.lowering import lower
+from algos.loop import OPTIMIZERS, Recipe
+from algos.lowering import lower, packed_bytes
 from algos.sparsified import plan_layers
 from algos.tracing import capture
-from cosparse.spec import NM, Dense, Gemm, Phase
+from cosparse.flow.lower import lower_all
+from cosparse.flow.network import resolve_network
+from cosparse.flow.scenario import load_scenario
+from cosparse.spec import NM, Dense, Gemm, Phase, UnsupportedError, pack, parse_pattern
+from cosparse.spec.layout import Layout
 
 BATCH, SIDE = 4, 8
 CONV_WEIGHT, HIDDEN_WEIGHT = (24, 16, 3, 3), (32, 24)
@@ -86,12 +92,40 @@ def test_the_operand_that_is_sparse(captured, method, side):
 
 
 def test_one_update_for_every_trained_weight(captured):
-    """SGD with momentum: FP32 weight and momentum in and out, FP16 gradient in, FP16 copy out."""
+    """SGD with momentum: FP32 weight and momentum in and out, FP32 gradient in, FP16 copy out."""
     updates = {v.name: v for v in lowered(captured, "dense").vectors if v.phase is Phase.UPDATE}
     sizes = {"0.weight": 16 * 3 * 9, "1.weight": prod(CONV_WEIGHT),
              "4.weight": prod(HIDDEN_WEIGHT), "5.weight": 320}  # fmt: skip
     assert {name: v.elements for name, v in updates.items()} == sizes
-    assert all(v.bytes == (4 * 4 + 2 + 2) * v.elements for v in updates.values())
+    assert all(v.bytes == (4 * 4 + 4 + 2) * v.elements for v in updates.values())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_update_of_every_optimizer(captured, optimizer):
+    """FP32 moments: those that torch keeps for a weight after one step."""
+    weight = nn.Parameter(torch.zeros(8, 8))
+    weight.grad = torch.ones_like(weight)
+    torch_optimizer = OPTIMIZERS[optimizer]([weight], Recipe())
+    torch_optimizer.step()
+    state = torch_optimizer.state[weight].values()
+    moments = sum(isinstance(t, torch.Tensor) and t.shape == weight.shape for t in state)
+    workload = lower(captured, {}, optimizer=optimizer)
+    updates = [v for v in workload.vectors if v.phase is Phase.UPDATE]
+    assert all(v.bytes == (8 + 8 * moments + 4 + 2) * v.elements for v in updates)
+    assert all(v.kind.startswith(optimizer) for v in updates)
+
+
+def test_a_scenario_s_optimizer_is_priced():
+    train = {"method": "bdwp", "steps": 1, "optimizer": "adamw"}
+    scenario = load_scenario({"schema": 1, "model": "digits-mlp", "train": train})
+    workloads, _ = lower_all(scenario, resolve_network(scenario, trust=False))
+    kinds = {v.kind for w in workloads.values() for v in w.vectors if v.phase is Phase.UPDATE}
+    assert kinds == {"adamw"}
+
+
+def test_an_unknown_optimizer_is_refused(captured):
+    with pytest.raises(UnsupportedError, match="did you mean 'adam'"):
+        lower(captured, {}, optimizer="adma")
 
 
 @pytest.mark.parametrize(
@@ -108,10 +142,24 @@ def test_one_prune_for_every_copy(captured, method, copies):
     prunes = {v.name: v for v in lowered(captured, method).vectors if v.phase is Phase.PRUNE}
     assert set(prunes) == copies
     for name, vector in prunes.items():
-        elements = prod(CONV_WEIGHT if name.startswith("1") else HIDDEN_WEIGHT)
-        packed = elements // 4  # 2 of 8, each an FP16 value and a 4-bit index
-        assert (vector.elements, vector.kind) == (elements, "2:8")
-        assert vector.bytes == 2 * elements + 2.5 * packed
+        shape = CONV_WEIGHT if name.startswith("1") else HIDDEN_WEIGHT
+        packed = pack(np.zeros(shape), NM(2, 8), axis=1 if name.endswith("FF") else 0)
+        assert (vector.elements, vector.kind) == (prod(shape), "2:8")
+        assert vector.bytes == 2 * prod(shape) + stored_bytes(packed)
+
+
+def stored_bytes(packed):
+    return sum(plane.nbytes for plane in packed.planes().values())
+
+
+@pytest.mark.parametrize("pattern", ["2:8", "3:5", "1:16", "2:32"])
+@pytest.mark.parametrize(("shape", "conv_groups"), [((67, 35), 1), ((105, 34, 3, 3), 3)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_packed_bytes_are_those_of_the_image(pattern, shape, conv_groups, axis):
+    """Group tails, lane padding and the width of an index included."""
+    chosen = parse_pattern(pattern)
+    packed = pack(np.zeros(shape), chosen, axis=axis, conv_groups=conv_groups)
+    assert packed_bytes(Layout(shape, axis, conv_groups), chosen) == stored_bytes(packed)
 
 
 def test_a_copy_that_no_product_reads_is_not_made():

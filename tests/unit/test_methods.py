@@ -1,11 +1,14 @@
 """Methods against the formulas of design section 5, written out in NumPy float64."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from algos import METHODS, nm_mask
@@ -35,6 +38,39 @@ def test_torch_masks_equal_the_vocabulary(shape, dtype):
                 torch.from_numpy(weight), pattern, axis=axis, conv_groups=groups, dtype=dtype
             )
             assert (mask.numpy() == expected).all()
+
+
+SIGNIFICAND_BITS = {"float16": 11, "bfloat16": 8, "float32": 24}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_float64_is_rounded_once(dtype):
+    """By way of float32 the second entry would round to the tie 1 + 2^-11, then to 1: a draw."""
+    half = 2.0 ** -SIGNIFICAND_BITS[dtype]
+    values = torch.tensor([[1, 1 + half + 2.0**-40]], dtype=torch.float64)
+    assert nm_mask(values, NM(1, 2), axis=1, dtype=dtype).tolist() == [[False, True]]
+
+
+NEAR_A_TIE = st.sampled_from([0.0, 2.0**-20, 0.5 - 2.0**-20, 0.5, 0.5 + 2.0**-20, 1.0, 1.5])
+"""Offsets in units of the last place: a group of these is decided by how each is rounded."""
+
+
+@given(
+    st.sampled_from(sorted(SIGNIFICAND_BITS)),
+    st.floats(0, 1),
+    st.integers(-20, 4),
+    st.lists(st.tuples(NEAR_A_TIE, st.booleans()), min_size=4, max_size=16),
+    st.lists(st.floats(), max_size=4),
+)
+@settings(max_examples=200, deadline=None)
+def test_float64_masks_equal_the_vocabulary(dtype, place, exponent, entries, others):
+    """Values about one tie of the dtype (normal or subnormal), and any others."""
+    significand = int((1 + place) * 2 ** (SIGNIFICAND_BITS[dtype] - 1))
+    unit = 2.0 ** (exponent - SIGNIFICAND_BITS[dtype] + 1)
+    values = [(-1) ** negative * (significand + offset) * unit for offset, negative in entries]
+    weight = np.array(values + others)[None]
+    mask = nm_mask(torch.from_numpy(weight), NM(2, 4), axis=1, dtype=dtype)
+    assert (mask.numpy() == select(weight, NM(2, 4), axis=1, dtype=dtype)).all()
 
 
 def masks_of(method, weight, groups):
@@ -139,17 +175,27 @@ def test_an_unbatched_image_works():
     assert model(torch.randn(16, 5, 5)).shape == (16, 3, 3)
 
 
-def test_absent_weights_never_touch_the_activations():
-    """0 * NaN would be NaN: dropped entries are absent, not multiplied by zero."""
+@pytest.mark.parametrize("method", ["sr-ste", "sdwp", "bdwp"])
+def test_absent_weights_are_not_multiplied_by_zero(method):
+    """Six of eight infinite weights are dropped. As inf * 0 they would make every product NaN."""
     model = nn.Sequential(nn.Linear(8, 8, bias=False))
-    model[0].weight.data[:] = torch.arange(8.0) + 1
-    sparsify(model, "sr-ste", PATTERN, include=["0"])  # keeps inputs 6 and 7
-    x = torch.ones(1, 8)
-    x[0, 0] = float("inf")
-    assert model(x)[0, 0] == 15.0 or model(x).isnan().all()  # a dense product over +0 may give NaN
-    weight = model[0].weight
-    weight.data[:, 0] = float("nan")
-    assert nm_mask(weight, PATTERN, axis=1)[:, 0].all()  # NaN ranks highest
+    model[0].weight.data.fill_(torch.inf)
+    sparsify(model, method, PATTERN, include=["0"])
+    x = torch.ones(1, 8, requires_grad=True)
+    y = model(x)
+    y.backward(torch.ones_like(y))
+    assert y.isposinf().all()
+    assert not x.grad.isnan().any()
+
+
+def test_absent_gradients_are_not_multiplied_by_zero():
+    model = nn.Sequential(nn.Linear(8, 8, bias=False))
+    model[0].weight.data.fill_(1.0)
+    sparsify(model, "sdgp", PATTERN, include=["0"])
+    x = torch.ones(1, 8, requires_grad=True)
+    y = model(x)
+    y.backward(torch.full_like(y, torch.inf))
+    assert x.grad.isposinf().all()
 
 
 def small_cnn():
@@ -210,9 +256,155 @@ def test_what_cannot_be_sparsified_is_refused():
     sparsify(model, "bdwp")
     with pytest.raises(InputError, match="sparse already"):
         sparsify(model, "sdwp")
-    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(16, 16)))
-    sparsify(normed, "bdwp")  # a parametrized Linear is a class of its own and stays dense
-    assert not plan_layers(normed, "bdwp")
+    attention = nn.MultiheadAttention(16, 2)
+    sparsify(attention, "bdwp")
+    with pytest.raises(InputError, match="sparse already"):
+        sparsify(attention, "sdwp")
+    with pytest.raises(InputError, match="'1' is lazy"):
+        sparsify(nn.Sequential(nn.ReLU(), nn.LazyLinear(8)), "bdwp")
+
+
+class Scaled(nn.Linear):
+    """Not a stock Linear: its forward is its own."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def old_weight_norm():
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        return nn.utils.weight_norm(nn.Linear(16, 16))
+
+
+class Kernel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel = nn.Parameter(torch.zeros(16, 16))
+
+
+NO_SPARSE_FORM = {
+    "subclass": (lambda: Scaled(16, 16), "0.weight", "Scaled is a subclass of Linear"),
+    "parametrized": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(16, 16)),
+        "0.weight",
+        "parametrized weight",
+    ),
+    "weight_norm": (old_weight_norm, "0.weight", "parametrized weight"),
+    "Conv1d": (lambda: nn.Conv1d(16, 16, 3), "0.weight", "Conv1d has no sparse form here"),
+    "Conv3d": (lambda: nn.Conv3d(16, 16, 3), "0.weight", "Conv3d has no sparse form here"),
+    "transposed": (
+        lambda: nn.ConvTranspose2d(16, 16, 3),
+        "0.weight",
+        "ConvTranspose2d has no sparse form here",
+    ),
+    "LSTM": (lambda: nn.LSTM(16, 16), "0.weight_ih_l0", "LSTM has no sparse form here"),
+    "GRU": (lambda: nn.GRU(16, 16), "0.weight_hh_l0", "GRU has no sparse form here"),
+    "Bilinear": (lambda: nn.Bilinear(8, 8, 8), "0.weight", "Bilinear has no sparse form here"),
+    "Embedding": (lambda: nn.Embedding(32, 16), "0.weight", "Embedding has no sparse form here"),
+    "own parameter": (Kernel, "0.kernel", "Kernel has no sparse form here"),
+    "attention": (
+        lambda: nn.MultiheadAttention(16, 2, add_bias_kv=True),
+        "0.in_proj_weight",
+        "attention with bias_k and bias_v has no sparse form here",
+    ),
+    "cross-attention": (
+        lambda: nn.MultiheadAttention(16, 2, kdim=8),
+        "0.k_proj_weight",
+        "attention with kdim or vdim different from embed_dim has no sparse form here",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "name", "reason"), NO_SPARSE_FORM.values(), ids=NO_SPARSE_FORM)
+def test_layers_without_a_sparse_form_are_listed_and_not_includable(build, name, reason):
+    model = nn.Sequential(build(), nn.Linear(16, 16), nn.Linear(16, 16))
+    sparsified = sparsify(model, "bdwp", PATTERN)
+    plan = sparsified.layers[name]
+    assert plan.dense_because == {Phase.FF: reason, Phase.BP: reason}
+    assert not plan.is_sparse
+    assert set(sparsified.sparse_layers) == {"1.weight"}
+    assert sparsified.replaced == ("1",)
+    for glob in ("0", name):
+        with pytest.raises(UnsupportedError, match=re.escape(reason)):
+            plan_layers(nn.Sequential(build(), nn.Linear(16, 16)), "bdwp", PATTERN, include=[glob])
+
+
+def test_every_weight_is_listed_once_and_nothing_else():
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(16, 16, 3))
+    model = nn.Sequential(
+        normed, nn.LayerNorm((4, 4)), nn.MultiheadAttention(16, 2), nn.Linear(16, 1)
+    )
+    model.token = nn.Parameter(torch.zeros(1, 1, 16))
+    names = ["0.weight", "2.in_proj_weight", "2.out_proj.weight", "3.weight"]
+    plans = plan_layers(model, "bdwp", PATTERN)
+    assert list(plans) == names
+    assert plans["0.weight"].shape == (16, 16, 3, 3)
+
+
+def test_a_number_called_weight_is_no_layer():
+    model = nn.Sequential(nn.Linear(16, 16))
+    model[0].scale, model.weight = torch.ones(16), 0.5
+    assert list(plan_layers(model, "bdwp", PATTERN)) == ["0.weight"]
+
+
+def test_a_wildcard_includes_what_it_can():
+    model = nn.Sequential(nn.Conv1d(16, 16, 3), nn.Linear(16, 16))
+    plans = plan_layers(model, "bdwp", PATTERN, include=["*"])
+    assert plans["1.weight"].is_sparse
+    assert not plans["0.weight"].is_sparse
+
+
+class OutOfOrder(nn.Module):
+    """Registered head first and stem last; the order of the calls is in `forward`."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(16, 16)
+        self.middle = nn.Conv2d(16, 16, 1)
+        self.body = nn.Linear(16, 16)
+        self.side_stem = nn.Conv2d(16, 16, 1)
+        self.stem = nn.Conv2d(16, 16, 1)
+
+    def forward(self, x):
+        joined = self.middle(self.stem(x)) + self.side_stem(x[:, :])
+        return {"features": self.head(self.body(joined.mean((2, 3)))).unflatten(1, (2, 8))}
+
+
+def reasons(plans):
+    return {
+        name.removesuffix(".weight"): plan.dense_because[Phase.FF]
+        for name, plan in plans.items()
+        if Phase.FF in plan.dense_because
+    }
+
+
+def test_stem_and_classifier_by_data_flow():
+    model, sample = OutOfOrder(), torch.randn(2, 16, 4, 4)
+    by_flow = {"stem": "stem", "side_stem": "stem", "head": "classifier"}
+    assert reasons(plan_layers(model, "bdwp", PATTERN, sample=sample)) == by_flow
+    assert reasons(sparsify(model, "bdwp", PATTERN, sample=sample).layers) == by_flow
+    by_registration = {"middle": "stem", "stem": "classifier"}
+    assert reasons(plan_layers(OutOfOrder(), "bdwp", PATTERN)) == by_registration
+
+
+def test_stem_and_classifier_behind_other_operations_are_the_first_and_last_called():
+    class Normalised(OutOfOrder):
+        def forward(self, x):
+            return super().forward(x - 0.5)["features"].softmax(-1)
+
+    plans = plan_layers(Normalised(), "bdwp", PATTERN, sample=torch.randn(2, 16, 4, 4))
+    assert reasons(plans) == {"stem": "stem", "head": "classifier"}
+
+
+def test_finding_the_ends_leaves_the_model_alone_and_passes_errors_on():
+    model = nn.Sequential(nn.BatchNorm2d(16), nn.Conv2d(16, 16, 1), nn.Dropout(0.5))
+    state, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    plan_layers(model, "bdwp", PATTERN, sample=torch.ones(2, 16, 4, 4))
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert all(module.training and not module._forward_hooks for module in model.modules())
+    assert torch.equal(random, torch.get_rng_state())
+    with pytest.raises(RuntimeError, match="running_mean"):
+        plan_layers(model, "bdwp", PATTERN, sample=torch.randn(2, 3, 4, 4))
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
@@ -280,6 +472,77 @@ def test_adam_decay_is_decoupled_and_removable():
     optimizer.zero_grad()
     optimizer.step()
     assert torch.equal(weight, value)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_fused_optimizers_decay_as_plain_ones_under_loss_scaling(kind):
+    """The fused kernel unscales the gradients itself, after the hooks before the step."""
+    steps = {}
+    x = torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
+    for fused in (False, True):
+        model, sparsified = one_layer()
+        optimizer = kind(model.parameters(), lr=0.1, fused=fused)
+        sparsified.attach(optimizer, decay=0.3)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        scaler.scale(model(x).square().mean()).backward()
+        scaler.step(optimizer)
+        steps[fused] = model[0].weight.detach().clone()
+    torch.testing.assert_close(steps[True], steps[False])
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_skipped_for_an_overflow_decays_nothing(kind, fused):
+    model, sparsified = one_layer()
+    before = model[0].weight.detach().clone()
+    optimizer = kind(model.parameters(), lr=0.1, fused=fused)
+    sparsified.attach(optimizer, decay=0.3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(model(torch.full((4, 16), torch.inf)).sum()).backward()
+    scaler.step(optimizer)
+    assert torch.equal(model[0].weight, before)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_closure_does_not_change_the_decay(kind, named):
+    """The closure computes the gradients after the hook before the step has run."""
+    x = torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
+    weights = []
+    for use_closure in (False, True):
+        model, sparsified = one_layer()
+        optimizer = kind(model.parameters(), lr=0.1)
+        sparsified.attach(optimizer, decay=0.3)
+
+        def compute(model=model, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            return loss
+
+        for _ in range(2):
+            if not use_closure:
+                compute()
+                optimizer.step()
+            elif named:
+                optimizer.step(closure=compute)
+            else:
+                assert optimizer.step(compute) > 0
+        weights.append(model[0].weight.detach())
+    assert torch.equal(*weights)
+
+
+def test_a_second_decay_of_the_same_weights_is_refused():
+    model, sparsified = one_layer()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    handle = sparsified.attach(optimizer)
+    with pytest.raises(InputError, match=r"decays the pruned entries of '0.weight' already"):
+        sparsified.attach(optimizer)
+    handle.remove()
+    sparsified.attach(optimizer)
+    other, other_sparsified = one_layer()
+    optimizer.add_param_group({"params": other.parameters()})
+    other_sparsified.attach(optimizer)
 
 
 def test_default_decay_is_the_method_s():
@@ -398,13 +661,6 @@ def test_cross_attention_with_masks_equals_torch():
             torch.testing.assert_close(weights, expected_weights)
 
 
-def test_attention_variants_without_a_sparse_form_are_refused():
-    model = nn.Sequential(nn.MultiheadAttention(16, 2, add_bias_kv=True))
-    with pytest.raises(UnsupportedError, match="bias_k and bias_v"):
-        sparsify(model, "bdwp", PATTERN)
-    sparsify(model, "bdwp", PATTERN, exclude=["0"])
-
-
 def test_verify_proves_the_calls_and_leaves_the_model_alone():
     model = small_cnn()
     sparsified = sparsify(model, "bdwp")
@@ -455,6 +711,16 @@ def test_packed_weights_are_the_trained_ones():
         assert (sparsified.pack("6.weight", phase).unpack() == expected).all()
     with pytest.raises(UnsupportedError, match="no sparse weight in FF"):
         sparsified.pack("0.weight", Phase.FF)
+    with pytest.raises(InputError, match=r"'6.weight' is on the meta device"):
+        sparsify(small_cnn().to("meta"), "bdwp").pack("6.weight", Phase.FF)
+
+
+def test_a_float64_weight_is_packed_by_the_mask_it_trains_with():
+    model = nn.Sequential(nn.Linear(2, 1, bias=False, dtype=torch.float64))
+    model[0].weight.data.fill_(1.0)
+    model[0].weight.data[0, 1] = 1 + 2.0**-11 + 2.0**-40
+    sparsified = sparsify(model, "sr-ste", "1:2", include=["0"])
+    assert sparsified.pack("0.weight", Phase.FF).unpack().tolist() == [[0.0, 1 + 2.0**-10]]
 
 
 # torch's compiler raises deprecation warnings of its own parts.
