@@ -4,7 +4,7 @@ OpenBLAS chooses its kernels once, when it is loaded, from the processor or from
 (OPENBLAS_CORETYPE). A fresh process is therefore the only way to time it under another environment.
 Run as a script this file imports the standard library and NumPy only.
 
-    stdin   one JSON list a line: [phase, tokens, outputs, inputs, conv_groups]
+    stdin   one JSON list a line: [phase, tokens, outputs, inputs, conv_groups, transposed]
     stdout  first one JSON object about the library, then one number a line: seconds of one product
 """
 
@@ -44,11 +44,12 @@ def sample_s(call: Callable[[], object], threads: int) -> float:
 
 
 def operands(
-    phase: str, tokens: int, outputs: int, inputs: int, conv_groups: int
+    phase: str, tokens: int, outputs: int, inputs: int, conv_groups: int, transposed: bool = False
 ) -> tuple[Any, Any]:
     """float32 operands of the phase; a leading axis holds convolution groups if there are several.
 
     FF: x (tokens, in), W (out, in). BP: dy (tokens, out), W (out, in). WU: dy (tokens, out), x (tokens, in).
+    With `transposed` the memory of the second one holds its transpose.
     """
     shapes = {
         "FF": ((tokens, inputs), (outputs, inputs)),
@@ -58,6 +59,8 @@ def operands(
     lead = (conv_groups,) if conv_groups > 1 else ()
     random = np.random.default_rng(0)
     first, second = (random.standard_normal((*lead, *s), np.float32) for s in shapes)
+    if transposed:
+        second = np.ascontiguousarray(second.swapaxes(-1, -2)).swapaxes(-1, -2)
     return first, second
 
 
@@ -86,7 +89,7 @@ def _core_type() -> str | None:
 def serve(threads: int) -> None:
     """Answer requests until the input ends."""
     _answer(library())
-    kept = lru_cache(maxsize=1)(operands)
+    kept = lru_cache(maxsize=2)(operands)  # both layouts of the product at hand
     for line in sys.stdin:
         phase, *sizes = json.loads(line)
         first, second = kept(phase, *sizes)

@@ -5,8 +5,10 @@ from typing import Any
 from algos.sparsified import Sparsified
 from cosparse.spec import Dense, Gemm, Kind, Measurement, PackedTensor, Phase, Workload
 
-from .bench_cpu import DenseBaselines, GemmTiming, Timed, describe_machine, time_gemm
+from .bench_cpu import describe_machine, time_gemm
+from .dense_baselines import DenseBaselines
 from .progress import Reporter
+from .timing import GemmTiming, Product, Timed
 
 SECONDS_A_PRODUCT = 0.3
 REPEATS = 15
@@ -44,10 +46,8 @@ def _measure(
 ) -> dict[str, Any]:
     packed = _packed(gemm, model)
     timing = time_gemm(
-        gemm.phase,
-        packed if packed is not None else _weight_sizes(gemm),
-        _tokens(gemm),
-        conv_groups=gemm.groups * gemm.batch,
+        _product(gemm),
+        packed,
         threads=threads,
         repeats=REPEATS,
         budget_s=SECONDS_A_PRODUCT,
@@ -69,6 +69,11 @@ def _packed(gemm: Gemm, model: Sparsified) -> PackedTensor | None:
     if isinstance(gemm.rhs.pattern, Dense):
         return None
     return model.pack(gemm.rhs.tensor, gemm.phase)
+
+
+def _product(gemm: Gemm) -> Product:
+    groups = gemm.groups * gemm.batch
+    return Product(gemm.phase, _tokens(gemm), *_weight_sizes(gemm), groups, gemm.conv)
 
 
 def _weight_sizes(gemm: Gemm) -> tuple[int, int]:

@@ -6,7 +6,6 @@ from .products import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
     matmul,
-    multiply_pixels,
     weight_gradient,
 )
 
@@ -16,7 +15,6 @@ __all__ = [
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "matmul",
-    "multiply_pixels",
     "prepare",
     "weight_gradient",
 ]

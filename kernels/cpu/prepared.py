@@ -1,19 +1,16 @@
 """The CPU's layout of a packed weight: row tiles with one list of columns each.
 
-    row_pointers [tile + 1]     int64, first entry of every tile
-    columns      [entry]        uint32, row of the activation panel that the entry multiplies
-    values       [entry][row]   float32, one value for each of the tile's `tile_rows` rows
+    tap_pointers [tile * taps + tap]  int64, first entry of every tap of every tile, and the end
+    columns      [entry]              uint32, row of the activation panel that the entry multiplies
+    values       [entry][row]         float32, one value for each of the tile's `tile_rows` rows
 
-FF   tiles run over (conv_group, lane tile), panel rows over (conv_group, tap, K)
-BP   tiles run over (conv_group, tap, lane tile), panel rows over (conv_group, K)
-
-BP keeps the taps apart, so that a strided convolution issues exactly FF's products and the results
-are scattered afterwards (`panels.col2im`). A tile has four rows where the format shares indices
-among four lanes, otherwise one. Entries beyond K (the padding of a cut group) are dropped.
+Tiles run over (conv_group, lane tile), panel rows over (conv_group, tap, K), in FF and BP alike. A
+tile has four rows where the format shares indices among four lanes, otherwise one. Entries beyond K
+(the padding of a cut group) are dropped.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,25 +32,37 @@ class PreparedWeight:
     format_name: str
     layout: Layout
     tile_rows: int
-    row_pointers: Array
+    tap_pointers: Array
     columns: Array
     values: Array
     repack_s: float
     """Seconds that the repacking took."""
 
     @property
-    def matrices(self) -> int:
-        """Separate products: one a convolution group in FF, one a group and tap in BP."""
-        return self.layout.conv_groups * (1 if self.layout.axis == 1 else self.layout.taps)
-
-    @property
     def panel_rows(self) -> int:
-        taps = self.layout.taps if self.layout.axis == 1 else 1
-        return self.layout.conv_groups * taps * self.layout.reduction
+        return self.layout.conv_groups * self.layout.taps * self.layout.reduction
 
     @property
     def tiles(self) -> int:
-        return len(self.row_pointers) - 1
+        return (len(self.tap_pointers) - 1) // self.layout.taps
+
+    @property
+    def rows(self) -> int:
+        """Rows of a product, with those that fill the last tile of every convolution group."""
+        return self.tiles * self.tile_rows
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.isfinite(self.values).all())
+
+    def entry_ranges(self, taps: Sequence[int]) -> tuple[Array, Array]:
+        """First entries and ends for ascending taps, (tiles, runs of neighbouring taps) each."""
+        every = self.layout.taps
+        firsts = [tap for tap in taps if tap - 1 not in taps]
+        ends = [tap + 1 for tap in taps if tap + 1 not in taps]
+        tile = np.arange(self.tiles)[:, None] * every
+        pointers = self.tap_pointers
+        return pointers[tile + np.array(firsts)], pointers[tile + np.array(ends)]
 
     @property
     def products_per_token(self) -> int:
@@ -64,14 +73,12 @@ class PreparedWeight:
         """The dense float32 array of the weight's shape, equal to that of the packed tensor."""
         layout = self.layout
         tile_count = _lane_tiles(layout, self.tile_rows)
-        matrix, tile = np.divmod(_row_of_entry(self.row_pointers), max(1, tile_count))
-        panel_matrix, index = np.divmod(self.columns.astype(np.intp), max(1, layout.reduction))
-        block = panel_matrix if layout.axis == 1 else matrix
+        tile = _owners(self.tap_pointers) // layout.taps % max(1, tile_count)
+        matrix, index = np.divmod(self.columns.astype(np.intp), max(1, layout.reduction))
         lanes = tile[:, None] * self.tile_rows + np.arange(self.tile_rows)
-        matrices = layout.conv_groups * layout.taps
         padded = tile_count * self.tile_rows
-        dense = np.zeros((matrices, padded, layout.reduction), np.float32)
-        dense[block[:, None], lanes, index[:, None]] = self.values
+        dense = np.zeros((layout.conv_groups * layout.taps, padded, layout.reduction), np.float32)
+        dense[matrix[:, None], lanes, index[:, None]] = self.values
         split = dense.reshape(layout.conv_groups, layout.taps, padded, layout.reduction)
         return layout.from_matrices(split[:, :, : layout.lanes])
 
@@ -86,7 +93,7 @@ def prepare(packed: PackedTensor) -> PreparedWeight:
         format_name=packed.format_name,
         layout=packed.layout,
         tile_rows=tile_rows,
-        row_pointers=pointers,
+        tap_pointers=pointers,
         columns=columns,
         values=values,
         repack_s=time.perf_counter() - start,
@@ -94,7 +101,7 @@ def prepare(packed: PackedTensor) -> PreparedWeight:
 
 
 Repacked = tuple[int, Array, Array, Array]
-"""(tile_rows, row_pointers, columns, values)."""
+"""(tile_rows, tap_pointers, columns, values)."""
 
 
 def _repack_nm(packed: Any) -> Repacked:
@@ -107,12 +114,10 @@ def _repack_nm(packed: Any) -> Repacked:
     values = tensor.decoded_values()[..., : lane_tiles * rows].reshape(*image, rows)
     position = tensor.lane_indices()[..., : lane_tiles * rows : rows].astype(np.int64)
     index = position + np.arange(groups)[:, None, None] * tensor.pattern.m
-    order, entry_axes = (
-        ((0, 4, 1, 2, 3), (2, 3, 4)) if layout.axis == 1 else ((0, 1, 4, 2, 3), (3, 4))
-    )
+    order = (0, 4, 1, 2, 3)
     kept = (index < layout.reduction).transpose(order)
     columns = (_panel_starts(layout)[:, :, None, None, None] + index).transpose(order)
-    pointers = _pointers(kept.sum(axis=entry_axes).reshape(-1))
+    pointers = _pointers(kept.sum(axis=(3, 4)).reshape(-1))
     return rows, pointers, columns[kept].astype(np.uint32), values.transpose(*order, 5)[kept]
 
 
@@ -129,10 +134,10 @@ def _repack_block(packed: Any) -> Repacked:
     index = block_column * block.cols + np.arange(block.cols)
     kept = (lane_tile < _lane_tiles(layout, rows)) & (index < layout.reduction)
     values = tensor.decoded_values().reshape(-1, block.rows // rows, rows, block.cols)
-    tile = _tile_numbers(layout, rows, group, tap, lane_tile)
+    place = _tile_taps(layout, rows, group, tap, lane_tile)
     column = _panel_starts(layout)[group, tap] + index
     return _sorted_by_tile(
-        layout, rows, _at(tile, kept), _at(column, kept), values.swapaxes(2, 3)[kept]
+        layout, rows, _at(place, kept), _at(column, kept), values.swapaxes(2, 3)[kept]
     )
 
 
@@ -140,9 +145,9 @@ def _repack_rows(packed: Any) -> Repacked:
     layout = packed.layout
     group, lane = np.divmod(packed.entry_rows(), max(1, layout.lanes))
     tap, index = np.divmod(packed.entry_columns(), max(1, layout.reduction))
-    tile = _tile_numbers(layout, 1, group, tap, lane)
+    place = _tile_taps(layout, 1, group, tap, lane)
     column = _panel_starts(layout)[group, tap] + index
-    return _sorted_by_tile(layout, 1, tile, column, packed.decoded_values()[:, None])
+    return _sorted_by_tile(layout, 1, place, column, packed.decoded_values()[:, None])
 
 
 _REPACKS: dict[str, Callable[[Any], Repacked]] = {
@@ -160,15 +165,13 @@ def _lane_tiles(layout: Layout, rows: int) -> int:
 
 def _panel_starts(layout: Layout) -> Array:
     """First panel row of every (conv_group, tap)."""
-    groups = np.arange(layout.conv_groups)[:, None]
-    taps = np.arange(layout.taps)
-    matrix = groups * layout.taps + taps if layout.axis == 1 else groups + 0 * taps
-    return matrix * layout.reduction
+    starts = np.arange(layout.conv_groups * layout.taps) * layout.reduction
+    return starts.reshape(layout.conv_groups, layout.taps)
 
 
-def _tile_numbers(layout: Layout, rows: int, group: Array, tap: Array, lane_tile: Array) -> Array:
-    matrix = group if layout.axis == 1 else group * layout.taps + tap
-    return matrix * _lane_tiles(layout, rows) + lane_tile
+def _tile_taps(layout: Layout, rows: int, group: Array, tap: Array, lane_tile: Array) -> Array:
+    """Place in `tap_pointers` of a tile's tap."""
+    return (group * _lane_tiles(layout, rows) + lane_tile) * layout.taps + tap
 
 
 def _at(array: Array, kept: Array) -> Array:
@@ -176,12 +179,12 @@ def _at(array: Array, kept: Array) -> Array:
 
 
 def _sorted_by_tile(
-    layout: Layout, rows: int, tile: Array, column: Array, values: Array
+    layout: Layout, rows: int, place: Array, column: Array, values: Array
 ) -> Repacked:
-    """Entries in any order of tiles to tile order; inside a tile their order stays."""
-    matrices = layout.conv_groups * (1 if layout.axis == 1 else layout.taps)
-    order = np.argsort(tile, kind="stable")
-    counts = np.bincount(tile, minlength=matrices * _lane_tiles(layout, rows))
+    """Entries in any order to the order of tiles and taps; inside a tap their order stays."""
+    order = np.argsort(place, kind="stable")
+    places = layout.conv_groups * _lane_tiles(layout, rows) * layout.taps
+    counts = np.bincount(place, minlength=places)
     contiguous = np.ascontiguousarray(values[order], np.float32)
     return rows, _pointers(counts), column[order].astype(np.uint32), contiguous
 
@@ -190,5 +193,6 @@ def _pointers(counts: Array) -> Array:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _row_of_entry(row_pointers: Array) -> Array:
-    return np.repeat(np.arange(len(row_pointers) - 1), np.diff(row_pointers))
+def _owners(pointers: Array) -> Array:
+    """Which range of `pointers` every entry lies in."""
+    return np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))

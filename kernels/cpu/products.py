@@ -1,9 +1,10 @@
-"""Products on the CPU: check, fill a panel, run the Numba kernel, bring the result out.
+"""Products on the CPU: check, fill a panel, run the Numba kernel, bring the results out.
 
 Weights may be packed tensors, which are then repacked in the call, or the result of `prepare`.
 Products of weights run in float32 with the error bound of `rows`; WU is NumPy's dense product.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -23,7 +24,9 @@ from ..geometry import (
     check_token_pair,
     conv_geometry,
 )
-from . import panels
+from .im2col import im2col
+from .panels import Panel, aligned_empty, from_strips, to_panel
+from .planes import ConvPlan, Window, forward_window, gradient_windows, tap_windows
 from .prepared import SHARED_ROWS, PreparedWeight, prepare
 from .rows import dot_rows, multiply_rows, multiply_shared_rows
 
@@ -31,7 +34,7 @@ Weight = PackedTensor | PreparedWeight
 
 _PANEL_KERNELS = {1: multiply_rows, SHARED_ROWS: multiply_shared_rows}
 _DOT_TOKENS = 2
-"""Most tokens for which dot products beat panels (docs/kernels.md has the measurement)."""
+"""Most tokens that run as dot products: panels pad them to a cache line."""
 
 
 def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
@@ -42,12 +45,11 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
     prepared = as_prepared(weight)
     x = check_linear(prepared.layout, x)
     if len(x) <= _DOT_TOKENS:
-        y = np.empty((len(x), prepared.tiles * prepared.tile_rows), np.float32)
-        _run(dot_rows, prepared, x, y, threads)
+        y = np.empty((len(x), prepared.rows), np.float32)
+        _run(dot_rows, prepared, (x,), y, threads)
     else:
-        out = _multiply_panel(prepared, panels.to_panel(x), threads)
-        y = panels.from_panel(out, len(x))
-    return _without_padding(prepared, y)
+        y = from_strips(_multiply_panel(prepared, to_panel(x), threads), len(x))
+    return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
 
 
 def weight_gradient(dy: Array, x: Array) -> Array:
@@ -72,11 +74,9 @@ def conv2d(
     kernel = check_conv_weight("conv2d", layout, axis=1)
     x = check_images("conv2d", x, layout.conv_groups * layout.reduction)
     geometry = conv_geometry(len(x), (x.shape[2], x.shape[3]), kernel, stride, padding, dilation)
-    rows = multiply_pixels(
-        prepared, panels.im2col(x, geometry, layout.conv_groups), threads=threads
-    )
-    images = rows.reshape(len(rows), geometry.batch, *geometry.out_hw)
-    return np.ascontiguousarray(images.swapaxes(0, 1))
+    y = np.empty((len(x), _lanes(prepared), *geometry.out_hw), np.float32)
+    _convolve(prepared, forward_window(geometry), x, y, threads)
+    return y
 
 
 def conv2d_input_gradient(
@@ -96,9 +96,16 @@ def conv2d_input_gradient(
     kernel = check_conv_weight(operation, layout, axis=0)
     geometry = conv_geometry(len(dy), in_hw, kernel, stride, padding, dilation)
     dy = check_images(operation, dy, layout.conv_groups * layout.reduction, geometry.out_hw)
-    rows = multiply_pixels(prepared, _by_channel(dy), threads=threads)
-    taps = rows.reshape(layout.conv_groups, layout.taps, layout.lanes, rows.shape[1])
-    return panels.col2im(taps, geometry)
+    dx = np.zeros((len(dy), _lanes(prepared), *in_hw), np.float32)
+    if prepared.finite:
+        for inputs, window in gradient_windows(geometry):
+            _convolve(prepared, window, dy, dx[:, :, *inputs], threads)
+        return dx
+    part = np.empty((len(dy), _lanes(prepared), *geometry.out_hw), np.float32)
+    for inputs, outputs, window in tap_windows(geometry):  # padding times infinity is NaN
+        _convolve(prepared, window, dy, part, threads)
+        dx[:, :, *inputs] += part[:, :, *outputs]
+    return dx
 
 
 def conv2d_weight_gradient(
@@ -117,68 +124,73 @@ def conv2d_weight_gradient(
     geometry = conv_geometry(len(x), (x.shape[2], x.shape[3]), kernel, stride, padding, dilation)
     dy = check_images(operation, dy, dy.shape[1], geometry.out_hw)
     check_group_channels(operation, conv_groups, dy.shape[1], x.shape[1])
-    columns = panels.im2col(x, geometry, conv_groups)
-    columns = columns.reshape(conv_groups, -1, columns.shape[1])
-    rows = _by_channel(dy).reshape(conv_groups, -1, columns.shape[2])
+    columns = im2col(x, geometry, conv_groups)
+    rows = dy.swapaxes(0, 1).reshape(conv_groups, -1, columns.shape[2])
     gradient: Array = rows @ columns.swapaxes(1, 2)
     depth = x.shape[1] // conv_groups
     return gradient.reshape(dy.shape[1], *kernel, depth).transpose(0, 3, 1, 2)
-
-
-def multiply_pixels(weight: Weight, rows: Array, *, threads: int = 1) -> Array:
-    """The product inside the convolutions. rows: (panel_rows, pixels).
-
-    Returns (conv_groups * lanes, pixels) in FF, (conv_groups * taps * lanes, pixels) in BP.
-    """
-    prepared = as_prepared(weight)
-    out = _multiply_panel(prepared, panels.pixels_to_panel(rows), threads)
-    return _without_padding(prepared, panels.panel_to_pixels(out, rows.shape[1]).T).T
 
 
 def as_prepared(weight: Weight) -> PreparedWeight:
     return weight if isinstance(weight, PreparedWeight) else prepare(weight)
 
 
-def _multiply_panel(prepared: PreparedWeight, panel: Array, threads: int) -> Array:
-    """(strips, panel_rows, width) to (strips, tiles * tile_rows, width)."""
-    strips, _, width = panel.shape
-    out = panels.aligned_zeros((strips, prepared.tiles * prepared.tile_rows, width))
-    _run(_PANEL_KERNELS[prepared.tile_rows], prepared, panel, out, threads)
+def _convolve(
+    prepared: PreparedWeight, window: Window, x: Array, images: Array, threads: int
+) -> None:
+    """Write the outputs of `window` over `x` into `images`."""
+    plan = ConvPlan(window, x.shape[1], prepared.layout.conv_groups)
+    results = _multiply_panel(prepared, plan.panel(x), threads, window.taps)
+    plan.to_images(results, prepared.layout.lanes, images)
+
+
+def _multiply_panel(
+    prepared: PreparedWeight, panel: Panel, threads: int, taps: tuple[int, ...] = (0,)
+) -> Array:
+    """Results (strips, rows of the weight, width) of the taps `taps`."""
+    shape = (len(panel.strip_starts), prepared.rows, panel.width)
+    out = aligned_empty(math.prod(shape)).reshape(shape)
+    operands = (panel.values, panel.row_starts, panel.strip_starts)
+    _run(_PANEL_KERNELS[prepared.tile_rows], prepared, operands, out, threads, taps)
     return out
 
 
-def _run(kernel: Any, prepared: PreparedWeight, x: Array, out: Array, threads: int) -> None:
+def _run(
+    kernel: Any,
+    prepared: PreparedWeight,
+    operands: tuple[Array, ...],
+    out: Array,
+    threads: int,
+    taps: tuple[int, ...] = (0,),
+) -> None:
     """Run the kernel over all tiles, split by entries among threads."""
     if threads < 1:
         raise UnsupportedError(f"expected threads >= 1, got {threads}")
-    on_planes = partial(kernel, prepared.row_pointers, prepared.columns, prepared.values, x, out)
+    begins, ends = prepared.entry_ranges(taps)
+    on_tiles = partial(kernel, begins, ends, prepared.columns, prepared.values, *operands, out)
     if threads == 1:
-        on_planes(0, prepared.tiles)
+        on_tiles(0, prepared.tiles)
         return
     with ThreadPoolExecutor(threads) as pool:
-        running = [
-            pool.submit(on_planes, first, last) for first, last in _tile_bounds(prepared, threads)
-        ]
+        bounds = _tile_bounds((ends - begins).sum(axis=1), threads)
+        running = [pool.submit(on_tiles, first, last) for first, last in bounds]
         for part in running:
             part.result()
 
 
-def _tile_bounds(prepared: PreparedWeight, threads: int) -> list[tuple[int, int]]:
+def _tile_bounds(entries: Array, threads: int) -> list[tuple[int, int]]:
     """Runs of tiles with about equal numbers of entries, which cover all tiles."""
-    targets = np.linspace(0, int(prepared.row_pointers[-1]), threads + 1)[1:-1]
-    inner = np.searchsorted(prepared.row_pointers[:-1], targets).tolist()
-    return list(pairwise([0, *inner, prepared.tiles]))
+    before = np.cumsum(entries) - entries
+    targets = np.linspace(0, int(entries.sum()), threads + 1)[1:-1]
+    inner = np.searchsorted(before, targets).tolist()
+    return list(pairwise([0, *inner, len(entries)]))
+
+
+def _lanes(prepared: PreparedWeight) -> int:
+    return prepared.layout.conv_groups * prepared.layout.lanes
 
 
 def _without_padding(prepared: PreparedWeight, y: Array) -> Array:
-    """Drop the rows that fill the last tile of every matrix. y: (tokens, matrices * tile rows)."""
-    lanes, matrices = prepared.layout.lanes, prepared.matrices
-    if y.shape[1] == matrices * lanes:
-        return y
-    split = y.reshape(len(y), matrices, y.shape[1] // matrices)
-    return split[:, :, :lanes].reshape(len(y), matrices * lanes)
-
-
-def _by_channel(images: Array) -> Array:
-    """(batch, channels, h, w) to (channels, pixels)."""
-    return images.swapaxes(0, 1).reshape(images.shape[1], -1)
+    """Drop the rows that fill the last tile of every convolution group. y: (tokens, rows)."""
+    split = y.reshape(len(y), prepared.layout.conv_groups, -1)
+    return split[:, :, : prepared.layout.lanes].reshape(len(y), -1)

@@ -7,7 +7,7 @@ import pytest
 
 import kernels
 from cosparse.spec import UnsupportedError, pack, parse_pattern
-from kernels import cpu
+from kernels import cpu, reference
 from kernels.cpu import panels
 
 from .conformance import DTYPES, PATTERNS, KernelConformance, activations, weights
@@ -69,6 +69,29 @@ def test_a_prepared_weight_gives_the_same_bits_as_its_packed_tensor(axis):
     )
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_infinite_weights_meet_no_padding_in_the_input_gradient(stride):
+    weight = np.where(np.arange(36).reshape(2, 2, 3, 3) % 2, np.inf, 1.0)
+    packed = pack(weight, parse_pattern("2:2"), axis=0)
+    out = 5 if stride == 1 else 3
+    dy, steps = np.ones((1, 2, out, out)), {"stride": stride, "padding": 1}
+    got = kernels.conv2d_input_gradient(packed, dy, (5, 5), **steps)
+    np.testing.assert_array_equal(got, reference.conv2d_input_gradient(packed, dy, (5, 5), **steps))
+
+
+@pytest.mark.parametrize("batch", [1, 9, 64])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_batches_beyond_one_block_of_images(batch, stride):
+    packed = pack(weights((8, 8, 3, 2)), parse_pattern("2:8"), axis=1)
+    x, steps = activations((batch, 8, 7, 10)), {"stride": stride, "padding": (2, 1)}
+    np.testing.assert_allclose(
+        kernels.conv2d(packed, x, **steps),
+        reference.conv2d(packed, x, **steps),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
 def test_inputs_are_not_written():
     packed = pack(weights((16, 24)), parse_pattern("2:8"), axis=1)
     x = activations((20, 24))
@@ -81,10 +104,9 @@ def test_inputs_are_not_written():
 def test_panels_keep_every_token_and_start_on_a_line(tokens, rows):
     x = np.arange(tokens * rows, dtype=np.float32).reshape(tokens, rows)
     panel = panels.to_panel(x)
-    assert panel.ctypes.data % 64 == 0 and panel.shape[2] % 16 == 0
-    np.testing.assert_array_equal(panels.from_panel(panel, tokens), x)
-    np.testing.assert_array_equal(panels.panel_to_pixels(panel, tokens), x.T)
-    np.testing.assert_array_equal(panels.pixels_to_panel(x.T), panel)
+    assert panel.values.ctypes.data % 64 == 0 and panel.width % 16 == 0
+    strips = panel.values.reshape(len(panel.strip_starts), rows, panel.width)
+    np.testing.assert_array_equal(panels.from_strips(strips, tokens), x)
 
 
 def test_a_missing_backend_names_the_valid_ones():

@@ -7,15 +7,29 @@ import pytest
 import torch
 
 from cosparse.flow import bench_cpu as bench
-from cosparse.flow import dense_worker
-from cosparse.spec import Phase, UnsupportedError, pack, parse_pattern
+from cosparse.flow import dense_torch, dense_worker
+from cosparse.flow.dense_baselines import DenseBaselines
+from cosparse.flow.timing import Product, time_interleaved
+from cosparse.spec import ConvGeometry, Phase, UnsupportedError, pack, parse_pattern
+from kernels.geometry import conv_geometry
 
-BASELINES = {"torch mm", "torch linear", "NumPy/OpenBLAS unpinned", "NumPy/OpenBLAS as found"}
+LINEAR_BASELINES = {
+    "torch mm",
+    "torch mm, transposed weight",
+    "torch linear",
+    "NumPy/OpenBLAS unpinned",
+    "NumPy/OpenBLAS unpinned, transposed weight",
+    "NumPy/OpenBLAS as found",
+    "NumPy/OpenBLAS as found, transposed weight",
+}
+CONV_BASELINES = {"torch conv2d", "torch conv2d, channels-last", "torch unfold and mm"}
+SMALL_CONV = bench.same_conv(2, 5, 3)
+PHASES = (Phase.FF, Phase.BP, Phase.WU)
 
 
 @pytest.fixture(scope="module")
 def baselines():
-    with bench.DenseBaselines() as opened:
+    with DenseBaselines() as opened:
         yield opened
 
 
@@ -26,7 +40,7 @@ def packed_weight(shape=(24, 32), axis=1, **options):
 
 @pytest.fixture(scope="module")
 def measurements():
-    shapes = {"linear": bench.LayerShape(24, 32), "conv": bench.LayerShape(8, 36, tokens=20)}
+    shapes = {"linear": bench.LayerShape(24, 32), "conv": bench.LayerShape(8, 16, SMALL_CONV)}
     return bench.bench_cpu(shapes, patterns=("2:8", "block 16x16 @ 0.5"), batches=(4, 8), repeats=3)
 
 
@@ -35,10 +49,14 @@ def test_every_case_has_every_contestant(measurements):
     cases = {(m.op, m.provenance["pattern"], m.provenance["tokens"]) for m in times}
     block = "block 16x16 @ 0.5"
     linear = {("linear", pattern, tokens) for pattern in ("2:8", block) for tokens in (4, 8)}
-    assert cases == linear | {("conv", "2:8", 20)}  # 8 outputs are too few for blocks of 16 rows
+    assert cases == linear | {("conv", "2:8", 50)}  # 8 outputs are too few for blocks of 16 rows
     for case in cases:
         backends = {m.backend for m in times if (m.op, *_case(m)) == case}
-        assert backends == {"cpu"} | BASELINES
+        expected = CONV_BASELINES if case[0] == "conv" else LINEAR_BASELINES
+        assert (
+            backends >= {"cpu"} | expected
+        )  # and what MKL and oneDNN pack, where PyTorch has them
+        assert all("OpenBLAS" not in name for name in backends) or case[0] == "linear"
 
 
 def _case(measurement):
@@ -83,36 +101,105 @@ def test_table_has_one_line_a_case(measurements):
     assert len(lines) == 1 + 5
 
 
-@pytest.mark.parametrize("phase", ["FF", "BP"])
-@pytest.mark.parametrize("shape", [(24, 32), (16, 8, 3, 3)], ids=["linear", "grouped conv"])
-def test_time_gemm_of_a_packed_copy(baselines, shape, phase):
-    groups = 1 if len(shape) == 2 else 2
-    axis = 1 if phase == "FF" else 0
-    packed = packed_weight(shape, axis, conv_groups=groups)
-    timing = bench.time_gemm(phase, packed, 10, repeats=2, baselines=baselines)
-    assert timing.product.macs == 10 * int(np.prod(shape))
-    assert timing.issued_macs == 10 * packed.mask().sum()
+@pytest.mark.parametrize("phase", [Phase.FF, Phase.BP])
+def test_a_packed_linear_layer(baselines, phase):
+    packed = packed_weight(axis=1 if phase is Phase.FF else 0)
+    product = bench.product_of(phase, packed, 10)
+    assert product.macs == 10 * 24 * 32
+    check_timing(bench.time_gemm(product, packed, repeats=2, baselines=baselines), packed)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("phase", [Phase.FF, Phase.BP])
+def test_a_packed_grouped_convolution(baselines, phase, stride):
+    packed = packed_weight((16, 8, 3, 3), axis=1 if phase is Phase.FF else 0, conv_groups=2)
+    geometry = bench.same_conv(3, 6, 3, stride)
+    product = bench.product_of(phase, packed, geometry)
+    pixels = 3 * (6 // stride) ** 2
+    assert product.tokens == pixels
+    assert product.macs == pixels * 16 * 8 * 9
+    check_timing(bench.time_gemm(product, packed, repeats=2, baselines=baselines), packed)
+
+
+def check_timing(timing, packed):
+    assert timing.issued_macs == timing.product.tokens * packed.mask().sum()
     assert timing.ratio == timing.sparse_s / timing.dense_s
     assert timing.dense_s == min(dense.median_s for dense in timing.dense.values())
     assert set(timing.spreads) == {"sparse"} | set(timing.dense)
 
 
-@pytest.mark.parametrize(("phase", "weight"), [("WU", packed_weight()), ("BP", (24, 32))])
-def test_a_dense_product_has_ratio_one(baselines, phase, weight):
-    timing = bench.time_gemm(phase, weight, 6, repeats=2, baselines=baselines)
+@pytest.mark.parametrize("conv", [None, SMALL_CONV], ids=["linear", "conv"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_dense_product_has_ratio_one(baselines, phase, conv):
+    product = Product(phase, 50, 8, 9 * 4, conv=conv)
+    timing = bench.time_gemm(product, repeats=2, baselines=baselines)
     assert timing.ratio == 1.0
-    assert timing.issued_macs == timing.product.macs == 6 * 24 * 32
+    assert timing.issued_macs == timing.product.macs == 50 * 8 * 36
 
 
 def test_the_other_phases_copy_is_refused(baselines):
-    with pytest.raises(UnsupportedError, match="axis 0"):
-        bench.time_gemm(Phase.BP, packed_weight(axis=1), 4, baselines=baselines)
+    product = Product(Phase.BP, 4, 24, 32)
+    with pytest.raises(UnsupportedError, match="got axis 1"):
+        bench.time_gemm(product, packed_weight(axis=1), baselines=baselines)
+
+
+def linear_reference(product):
+    phase = str(product.phase)
+    first, second = dense_worker.operands(phase, *product.sizes)
+    spec = {"FF": "ti,oi->to", "BP": "to,oi->ti", "WU": "to,ti->oi"}[phase]
+    return np.einsum(spec, first.astype(float), second.astype(float))
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_linear_contestant_gives_the_product(phase):
+    product = Product(phase, 12, 16, 24)
+    for name, call in dense_torch.torch_calls(product).items():
+        got, expected = call().numpy(), linear_reference(product)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+CONVS = {
+    "same": (SMALL_CONV, 1),
+    "strided": (conv_geometry(2, (6, 5), (3, 2), (2, 1), (1, 0), 1), 1),
+    "dilated groups": (conv_geometry(2, (7, 6), (3, 3), 1, (2, 1), (2, 1)), 2),
+}
+
+
+@pytest.mark.parametrize("name", CONVS)
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_convolution_contestant_gives_the_convolution(phase, name):
+    geometry, groups = CONVS[name]
+    pixels = geometry.batch * geometry.out_hw[0] * geometry.out_hw[1]
+    product = Product(phase, pixels, 8, 6 * geometry.taps, groups, geometry)
+    expected = conv_reference(product, geometry)
+    calls = dense_torch.torch_calls(product)
+    assert calls
+    for contestant, call in calls.items():
+        got = call()
+        values = got if torch.is_tensor(got) else next(part for part in got if part is not None)
+        values = values.reshape(expected.shape)
+        torch.testing.assert_close(
+            values.double(), expected, rtol=1e-4, atol=1e-4, msg=lambda m, c=contestant: f"{c}: {m}"
+        )
+
+
+def conv_reference(product: Product, geometry: ConvGeometry):
+    """In float64 by PyTorch's automatic differentiation."""
+    tensors = dense_torch.ConvTensors.of(product, geometry, torch.contiguous_format)
+    x, weight = (t.double().requires_grad_() for t in (tensors.x, tensors.weight))
+    y = torch.nn.functional.conv2d(
+        x, weight, None, geometry.stride, geometry.padding, geometry.dilation, tensors.groups
+    )
+    if product.phase is Phase.FF:
+        return y.detach()
+    y.backward(tensors.dy.double())
+    return x.grad if product.phase is Phase.BP else weight.grad
 
 
 def test_budget_ends_sampling_after_a_whole_round():
     calls = []
     contestants = {"a": lambda: calls.append("a") or 1.0, "b": lambda: calls.append("b") or 2.0}
-    timed = bench.time_interleaved(contestants, repeats=100, budget_s=0.0)
+    timed = time_interleaved(contestants, repeats=100, budget_s=0.0)
     assert calls == ["a", "b"] * 2  # one round to warm up, one counted
     assert {name: t.median_s for name, t in timed.items()} == {"a": 1.0, "b": 2.0}
 
@@ -125,12 +212,12 @@ def test_time_layer_counts_samples():
 def test_the_unpinned_process_does_not_see_the_pin(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     pytest.importorskip("threadpoolctl")
-    with bench.DenseBaselines() as opened:
+    with DenseBaselines() as opened:
         libraries = opened.libraries()
         pins = bench.describe_machine(opened)["pins"]
     assert libraries["NumPy/OpenBLAS as found"]["core_type"] == "Haswell"
     monkeypatch.delenv("OPENBLAS_CORETYPE")
-    with bench.DenseBaselines() as opened:
+    with DenseBaselines() as opened:
         own = opened.libraries()["NumPy/OpenBLAS as found"]["core_type"]
     assert libraries["NumPy/OpenBLAS unpinned"]["core_type"] == own
     assert pins["OPENBLAS_CORETYPE"] == "Haswell"
@@ -138,7 +225,7 @@ def test_the_unpinned_process_does_not_see_the_pin(monkeypatch):
 
 def test_torch_threads_are_restored():
     before = torch.get_num_threads()
-    with bench.DenseBaselines(threads=1):
+    with DenseBaselines(threads=1):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 
@@ -147,24 +234,28 @@ def test_the_worker_multiplies_what_it_says():
     for phase, spec in {"FF": "ti,oi->to", "BP": "to,oi->ti", "WU": "to,ti->oi"}.items():
         first, second = dense_worker.operands(phase, 3, 5, 4, 1)
         expected = np.einsum(spec, first, second)
+        turned = dense_worker.operands(phase, 3, 5, 4, 1, transposed=True)
+        np.testing.assert_array_equal(turned[1], second)
+        assert turned[1].T.flags.c_contiguous
         np.testing.assert_allclose(dense_worker.product(phase, first, second), expected, rtol=1e-5)
 
 
 def test_the_worker_answers_a_number_a_line():
     script = [sys.executable, "-P", dense_worker.__file__, "1"]
     done = subprocess.run(
-        script, input='["FF", 2, 3, 4, 1]\n', capture_output=True, text=True, check=True
+        script, input='["FF", 2, 3, 4, 1, true]\n', capture_output=True, text=True, check=True
     )
     about, seconds = done.stdout.splitlines()
     assert "blas" in about and float(seconds) > 0
 
 
 def test_a_depthwise_layer_is_a_product_a_group(baselines):
-    timing = bench.time_gemm("FF", (1, 9), 10, conv_groups=16, repeats=2, baselines=baselines)
+    timing = bench.time_gemm(Product(Phase.FF, 10, 1, 9, 16), repeats=2, baselines=baselines)
     assert timing.product.macs == 10 * 9 * 16
     assert "torch linear" not in timing.dense  # it has no groups
 
 
 def test_two_threads_are_timed_by_wall_clock():
-    timing = bench.time_gemm("FF", packed_weight(), 4, threads=2, repeats=2)
+    packed = packed_weight()
+    timing = bench.time_gemm(bench.product_of(Phase.FF, packed, 4), packed, threads=2, repeats=2)
     assert timing.clock == "wall time" and timing.ratio > 0

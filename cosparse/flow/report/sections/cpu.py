@@ -6,6 +6,14 @@ from ..blocks import Section, Table, Text
 from ..figures import grouped_bars, reference_line
 from ..format import ratio, seconds_text, times
 
+_INCLUDED = (
+    "Included: a linear layer goes from (tokens, in) to (tokens, out), a convolution from images to "
+    "images, with im2col and every change of layout, sparse and dense alike; dense contestants named "
+    "channels-last take and give images in that layout. Not included: preparing a weight, which both "
+    "sides do beforehand, and everything that is not a matrix product. The total with dense wherever "
+    "it is faster chooses after the fact, product by product."
+)
+
 
 def cpu_section(document: dict[str, Any]) -> Section | None:
     measured = document["measured"]
@@ -15,6 +23,7 @@ def cpu_section(document: dict[str, Any]) -> Section | None:
         "CPU kernels (measured)",
         (
             Text(_conditions(document)),
+            Text(_INCLUDED),
             _speedups(measured["layers"]),
             Table(
                 (
@@ -22,14 +31,16 @@ def cpu_section(document: dict[str, Any]) -> Section | None:
                     "Phase",
                     "Pattern",
                     "Sparse",
+                    "Sparse, range",
                     "Best dense",
+                    "Dense, range",
                     "Baseline",
                     "Speedup",
                     "Runs",
                 ),
                 tuple(_row(row) for row in measured["layers"]),
-                "Median of interleaved runs. Without a pattern the product is dense and runs on the "
-                "best dense library.",
+                "Median and range (low to high) of interleaved runs; the speedup is that of the medians. "
+                "Without a pattern the product is dense and runs on the best dense library.",
             ),
         ),
     )
@@ -41,8 +52,8 @@ def _conditions(document: dict[str, Any]) -> str:
     pins = ", ".join(f"{k}={v}" for k, v in machine["pins"].items()) or "none"
     return (
         f"{machine['cpu']}, {measured['threads']} thread(s), batch {document['scenario']['batch']}. "
-        f"Dense baselines: {', '.join(measured['baselines'])}; the fastest one counts, layer by "
-        f"layer. Environment pins in force: {pins}. Step total of the matrix products: sparse "
+        f"Dense baselines: {'; '.join(measured['baselines'])}. The fastest one counts, product "
+        f"by product. Environment pins in force: {pins}. Step total of the matrix products: sparse "
         f"kernels {seconds_text(measured['sparse_s'])}, with dense wherever it is faster "
         f"{seconds_text(measured['dispatched_s'])}, dense {seconds_text(measured['dense_s'])}."
     )
@@ -75,8 +86,17 @@ def _row(row: dict[str, Any]) -> tuple[Any, ...]:
         row["phase"],
         row["pattern"],
         None if sparse is None else seconds_text(sparse["value"]),
+        None if sparse is None else _range(sparse),
         seconds_text(dense["value"]),
+        _range(dense),
         dense["provenance"]["baseline"],
         None if sparse is None else times(ratio(dense["value"], sparse["value"])),
         dense["spread"]["samples"] if dense["spread"] else 1,
     )
+
+
+def _range(measurement: dict[str, Any]) -> str | None:
+    spread = measurement["spread"]
+    if spread is None:
+        return None
+    return f"{seconds_text(spread['low'])} to {seconds_text(spread['high'])}"
