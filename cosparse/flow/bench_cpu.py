@@ -276,7 +276,11 @@ def _sparse_call(prepared: Any, product: Product) -> Callable[..., Array]:
     forward = product.phase == Phase.FF
     hw = conv.in_hw if forward else conv.out_hw
     images = random.standard_normal((conv.batch, channels, *hw), np.float32)
-    steps: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation}
+    steps: dict[str, Any] = {
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "dilation": conv.dilation,
+    }
     if forward:
         return partial(cpu.conv2d, prepared, images, **steps)
     return partial(cpu.conv2d_input_gradient, prepared, images, conv.in_hw, **steps)
