@@ -1,5 +1,6 @@
 """What all packed tensors share: identity, planes, size, the way back to a dense array, and files."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +18,7 @@ LANE_ALIGNMENT = 32
 
 
 @dataclass(frozen=True, eq=False)
-class PackedTensor:
+class PackedTensor(ABC):
     """A weight packed for one phase. Immutable; the planes are its bytes in memory and on disk.
 
     shape: the dense weight (out, in / conv_groups, *taps); axis: 1 packed for FF, 0 for BP.
@@ -49,13 +50,13 @@ class PackedTensor:
         """Size of the image in bits: all planes with their padding, without the file header."""
         return 8 * sum(plane.nbytes for plane in self.planes().values())
 
+    @abstractmethod
     def to_matrices(self) -> tuple[Array, Array]:
         """Return (values, mask), both (conv_groups, taps, lanes, K); values float32, +0 if absent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def validate(self) -> None:
         """Raise CorruptFileError when the planes do not form a tensor of this format."""
-        raise NotImplementedError
 
     def unpack(self) -> Array:
         """The dense float32 array of `shape`; absent entries are +0."""

@@ -6,6 +6,7 @@ Rows are (conv_group, lane); the columns of a row run over tap * K + reduction i
     bitmap   row_pointers [row + 1] uint32   bits [row][ceil(columns / 8)], low bit first    values [entry]
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -43,9 +44,9 @@ class _RowTensor(PackedTensor):
         counts: Array = np.diff(self.row_pointers.astype(np.int64))
         return np.repeat(np.arange(self.rows), counts)
 
+    @abstractmethod
     def entry_columns(self) -> Array:
         """Column of every entry, (entries,), ascending in a row."""
-        raise NotImplementedError
 
     def decoded_values(self) -> Array:
         """float32 values, (entries,)."""
