@@ -9,6 +9,7 @@ changes the decay. A fused optimizer unscales inside its kernel; `GradScaler` gi
 by which the decay is scaled too, and `found_inf`, which tells that the kernel skips the step.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,16 +28,13 @@ _Updated = tuple[LayerPlan, Tensor, dict[str, Any]]
 """A plan, its weight, and the parameter group of the weight."""
 
 
-class DecayHandle:
+class DecayHandle(ABC):
     """The decay of some layers in the steps of one optimizer, until `remove`."""
 
     def __init__(self, optimizer: Optimizer, layers: Layers, coefficient: float) -> None:
         self._layers = layers
         self._coefficient = coefficient
-        self._hooks = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        self._hooks = [optimizer.register_step_pre_hook(self._before_step)]
 
     def remove(self) -> None:
         for hook in self._hooks:
@@ -50,12 +48,9 @@ class DecayHandle:
             args, kwargs, lambda: self._on_gradients(_updated(optimizer, self._layers), optimizer)
         )
 
+    @abstractmethod
     def _on_gradients(self, updated: list[_Updated], optimizer: Optimizer) -> None:
         """Called without autograd, before the weights change."""
-        raise NotImplementedError
-
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Called after the weights have changed."""
 
 
 class _GradientDecay(DecayHandle):
@@ -74,6 +69,7 @@ class _WeightDecay(DecayHandle):
     def __init__(self, optimizer: Optimizer, layers: Layers, coefficient: float) -> None:
         super().__init__(optimizer, layers, coefficient)
         self._pending: list[tuple[Tensor, Tensor, float]] = []
+        self._hooks.append(optimizer.register_step_post_hook(self._after_step))
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         self._pending = []

@@ -45,9 +45,20 @@ def simulate(
         raise InputError(
             f"simulate: expected a Workload, a torch.nn.Module or a Sparsified, got {got}"
         )
-    on_meta = any(parameter.is_meta for parameter in target.parameters())
-    plans = plan_layers(target, method, pattern, sample=None if on_meta else sample)
+    plans = plan_layers(target, method, pattern, sample=_probe(target, sample))
     return price(lower(capture(target, sample), plans), config)
+
+
+def _probe(model: Any, sample: Any) -> Any:
+    """What to run through the model to find its ends; None for a model without memory.
+
+    The first element of a batch is enough and keeps the pass short.
+    """
+    from torch import Tensor
+
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return None
+    return sample[:1] if isinstance(sample, Tensor) and sample.dim() > 1 else sample
 
 
 def simulate_scenario(source: str, accelerator: str | None, *, trust: bool) -> dict[str, Any]:
