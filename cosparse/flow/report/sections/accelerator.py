@@ -11,10 +11,10 @@ from ..format import ratio, times
 GEMM_PHASES = ("FF", "BP", "WU")
 _STEP_COLUMNS = (
     "Method",
-    "Simulated cycles",
-    "Modelled cycles",
-    "Step (simulated + modelled)",
-    "Milliseconds",
+    "Simulated",
+    "Modelled",
+    "Step (sum)",
+    "Step, ms",
     "Products, speedup",
     "Step, speedup",
     "Operation bound",
@@ -34,7 +34,7 @@ def accelerator_section(document: dict[str, Any]) -> Section | None:
             Table(
                 _STEP_COLUMNS,
                 tuple(_step_row(name, step, steps[DENSE]) for name, step in steps.items()),
-                "One training step. Matrix products are simulated by closed tile formulas with "
+                "Cycles of one training step. Matrix products are simulated by closed tile formulas with "
                 "fill, drain, edges and a bandwidth bound; vector work, update and pruning are "
                 "modelled as streaming bounds. The operation bound is dense over issued MACs of "
                 "the matrix products.",

@@ -30,13 +30,13 @@ def cpu_section(document: dict[str, Any]) -> Section | None:
                     "Layer",
                     "Phase",
                     "Pattern",
+                    "Speedup",
                     "Sparse",
                     "Sparse, range",
                     "Best dense",
                     "Dense, range",
-                    "Baseline",
-                    "Speedup",
                     "Runs",
+                    "Fastest dense",
                 ),
                 tuple(_row(row) for row in measured["layers"]),
                 "Median and range (low to high) of interleaved runs; the speedup is that of the medians. "
@@ -85,13 +85,13 @@ def _row(row: dict[str, Any]) -> tuple[Any, ...]:
         row["name"],
         row["phase"],
         row["pattern"],
+        None if sparse is None else times(ratio(dense["value"], sparse["value"])),
         None if sparse is None else seconds_text(sparse["value"]),
         None if sparse is None else _range(sparse),
         seconds_text(dense["value"]),
         _range(dense),
-        dense["provenance"]["baseline"],
-        None if sparse is None else times(ratio(dense["value"], sparse["value"])),
         dense["spread"]["samples"] if dense["spread"] else 1,
+        dense["provenance"]["baseline"],
     )
 
 
