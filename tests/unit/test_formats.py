@@ -302,3 +302,22 @@ def test_a_header_of_another_kind_is_refused(packed_file, header):
     write_with_header(packed_file, header)
     with pytest.raises(CorruptFileError, match="cospack"):
         load(packed_file)
+
+
+def test_headers_that_break_a_reader_are_refused(packed_file):
+    good = header_of(packed_file)
+    unnamed = [{**plane, "name": 5} for plane in good["planes"]]
+    for change in ({"planes": unnamed}, {"shape": [40, 2**70]}, {"shape": [2**21, 2**21]}):
+        write_with_header(packed_file, {**good, **change})
+        with pytest.raises(CorruptFileError, match="cospack"):
+            load(packed_file)
+
+
+def test_a_deeply_nested_header_is_refused(packed_file):
+    data = packed_file.read_bytes()
+    text = b"[" * 100_000
+    crc = struct.pack("<II", len(text), zlib.crc32(text)) + data[20:24]
+    old = int.from_bytes(data[12:16], "little")
+    packed_file.write_bytes(data[:12] + crc + text + data[24 + old :])
+    with pytest.raises(CorruptFileError):
+        load(packed_file)

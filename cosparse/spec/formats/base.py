@@ -1,5 +1,6 @@
 """What all packed tensors share: identity, planes, size, the way back to a dense array, and files."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..layout import Layout
 from ..patterns import parse_pattern
 from .image import write_image
 
+MAX_ENTRIES = 1 << 40
+"""Dense entries of the largest tensor that a file may hold: 2 TiB in FP16."""
 LANE_ALIGNMENT = 32
 """Lanes of a packed plane are padded with +0 to a multiple of this."""
 
@@ -100,10 +103,11 @@ class PackedTensor(ABC):
                 **{name: planes.get(name) for name in cls.plane_names},
             )
             check_select_dtype(tensor.select_dtype)
+            check_size(tensor.shape)
             if not isinstance(tensor.pattern, cls.pattern_types):
                 raise CorruptFileError(f"pattern '{tensor.pattern}' is not of this format")
             tensor.validate()
-        except (KeyError, TypeError, ValueError, InputError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, InputError) as error:
             text = str(error) if isinstance(error, InputError) else f"malformed header: {error!r}"
             raise CorruptFileError(f"{where}: {text}") from error
         return tensor
@@ -146,6 +150,14 @@ def check_value_dtype(dtype: str) -> None:
     """Raise UnsupportedError unless values can be stored in `dtype`."""
     if dtype not in VALUE_BITS:
         raise UnsupportedError(unknown_name("value dtype", dtype, VALUE_BITS))
+
+
+def check_size(shape: tuple[int, ...]) -> None:
+    """Raise CorruptFileError for a dense weight that no machine could unpack."""
+    if min(shape, default=0) < 0 or math.prod(shape) > MAX_ENTRIES:
+        raise CorruptFileError(
+            f"expected a dense shape of at most {MAX_ENTRIES} entries, got {shape}"
+        )
 
 
 def check_select_dtype(dtype: str) -> None:

@@ -72,7 +72,7 @@ def read_image(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         header = dict(json.loads(text))
         return header, _split(header.pop("planes"), payload)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CorruptFileError(f"{path}: the header is malformed: {error!r}") from error
 
 
@@ -88,7 +88,7 @@ def _split(described: list[dict[str, Any]], payload: memoryview) -> dict[str, Ar
         end = offset + count * dtype.itemsize
         if end > len(payload):
             raise ValueError(f"planes of at least {end} bytes, the file holds {len(payload)}")
-        planes[item["name"]] = np.frombuffer(payload[offset:end], dtype).reshape(shape)
+        planes[str(item["name"])] = np.frombuffer(payload[offset:end], dtype).reshape(shape)
         offset = end
     if offset != len(payload):
         raise ValueError(f"planes of {offset} bytes, the file holds {len(payload)}")

@@ -11,7 +11,7 @@ def summary_section(document: dict[str, Any]) -> Section:
     train = document["scenario"]["train"]
     intro = (
         f"Model {document['model']}, method {train['method']}, pattern {train['pattern']}. "
-        "Measured, simulated, modelled and published numbers are four different things here and "
+        "Measured, counted, simulated, modelled and published are five different things here and "
         "are never mixed unsaid."
     )
     return Section("Summary", (Text(intro), Facts(tuple(summary_facts(document)))))
