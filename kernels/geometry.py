@@ -84,6 +84,46 @@ def check_conv_weight(operation: str, layout: Layout, axis: int) -> tuple[int, i
     return layout.shape[2], layout.shape[3]
 
 
+def check_forward(
+    layout: Layout, x: Array, stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[Array, ConvGeometry]:
+    """Return the images as float32 and the sizes of `conv2d`. Raises ShapeError, UnsupportedError."""
+    kernel = check_conv_weight("conv2d", layout, axis=1)
+    x = check_images("conv2d", x, layout.conv_groups * layout.reduction)
+    in_hw = (x.shape[2], x.shape[3])
+    return x, conv_geometry(len(x), in_hw, kernel, stride, padding, dilation)
+
+
+def check_input_gradient(
+    layout: Layout, dy: Array, in_hw: tuple[int, int], stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[Array, ConvGeometry]:
+    """Return dy as float32 and the sizes of the convolution. Raises ShapeError, UnsupportedError."""
+    operation = "conv2d_input_gradient"
+    kernel = check_conv_weight(operation, layout, axis=0)
+    geometry = conv_geometry(len(dy), in_hw, kernel, stride, padding, dilation)
+    channels = layout.conv_groups * layout.reduction
+    return check_images(operation, dy, channels, geometry.out_hw), geometry
+
+
+def check_weight_gradient(
+    dy: Array,
+    x: Array,
+    kernel: tuple[int, int],
+    conv_groups: int,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> tuple[Array, Array, ConvGeometry]:
+    """Return dy and x as float32 and the sizes of the convolution. Raises ShapeError."""
+    operation = "conv2d_weight_gradient"
+    x = check_images(operation, x, x.shape[1])
+    in_hw = (x.shape[2], x.shape[3])
+    geometry = conv_geometry(len(x), in_hw, kernel, stride, padding, dilation)
+    dy = check_images(operation, dy, dy.shape[1], geometry.out_hw)
+    check_group_channels(operation, conv_groups, dy.shape[1], x.shape[1])
+    return dy, x, geometry
+
+
 def check_token_pair(dy: Array, x: Array) -> tuple[Array, Array]:
     """Return both as float32 if they are (tokens, out) and (tokens, in). Raises ShapeError."""
     if dy.ndim != 2 or x.ndim != 2 or len(dy) != len(x):

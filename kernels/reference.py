@@ -22,12 +22,11 @@ from cosparse.spec.errors import unknown_name
 
 from .geometry import (
     Pair,
-    check_conv_weight,
-    check_group_channels,
-    check_images,
+    check_forward,
+    check_input_gradient,
     check_linear,
     check_token_pair,
-    conv_geometry,
+    check_weight_gradient,
 )
 
 
@@ -77,11 +76,9 @@ def conv2d(
     accumulate: npt.DTypeLike = np.float64,
 ) -> Array:
     """Forward convolution. x: (batch, in, height, width); returns (batch, out, height', width')."""
-    layout = packed.layout
-    kernel = check_conv_weight("conv2d", layout, axis=1)
-    x = check_images("conv2d", x, layout.conv_groups * layout.reduction)
-    geometry = conv_geometry(len(x), _hw(x), kernel, stride, padding, dilation)
-    y = multiply_panel(packed, im2col(x, geometry, layout.conv_groups), accumulate=accumulate)
+    x, geometry = check_forward(packed.layout, x, stride, padding, dilation)
+    panel = im2col(x, geometry, packed.conv_groups)
+    y = multiply_panel(packed, panel, accumulate=accumulate)
     return _to_images(y, geometry.batch, geometry.out_hw)
 
 
@@ -96,12 +93,8 @@ def conv2d_input_gradient(
     accumulate: npt.DTypeLike = np.float64,
 ) -> Array:
     """Gradient of the input of `conv2d`. dy: (batch, out, height', width'); returns (batch, in, *in_hw)."""
-    operation = "conv2d_input_gradient"
-    layout = packed.layout
-    kernel = check_conv_weight(operation, layout, axis=0)
-    geometry = conv_geometry(len(dy), in_hw, kernel, stride, padding, dilation)
-    dy = check_images(operation, dy, layout.conv_groups * layout.reduction, geometry.out_hw)
-    panel, meets = transposed_im2col(dy, geometry, layout.conv_groups)
+    dy, geometry = check_input_gradient(packed.layout, dy, in_hw, stride, padding, dilation)
+    panel, meets = transposed_im2col(dy, geometry, packed.conv_groups)
     dx = multiply_panel(packed, panel, meets, accumulate=accumulate)
     return _to_images(dx, geometry.batch, in_hw)
 
@@ -118,11 +111,7 @@ def conv2d_weight_gradient(
     accumulate: npt.DTypeLike = np.float64,
 ) -> Array:
     """Dense gradient of the weight of `conv2d`, (out, in / conv_groups, *kernel)."""
-    operation = "conv2d_weight_gradient"
-    x = check_images(operation, x, x.shape[1])
-    geometry = conv_geometry(len(x), _hw(x), kernel, stride, padding, dilation)
-    dy = check_images(operation, dy, dy.shape[1], geometry.out_hw)
-    check_group_channels(operation, conv_groups, dy.shape[1], x.shape[1])
+    dy, x, geometry = check_weight_gradient(dy, x, kernel, conv_groups, stride, padding, dilation)
     columns = im2col(x, geometry, conv_groups).astype(accumulate)
     columns = columns.reshape(conv_groups, -1, columns.shape[1])
     rows = dy.swapaxes(0, 1).reshape(conv_groups, -1, columns.shape[2]).astype(accumulate)
@@ -207,10 +196,6 @@ def _taps_to_panel(taps: Array, conv_groups: int) -> Array:
 
 def _to_images(rows: Array, batch: int, hw: tuple[int, int]) -> Array:
     return rows.reshape(len(rows), batch, *hw).swapaxes(0, 1)
-
-
-def _hw(x: Array) -> tuple[int, int]:
-    return x.shape[2], x.shape[3]
 
 
 def _walk_nm(packed: Any) -> Entries:

@@ -17,12 +17,11 @@ from cosparse.spec.dtypes import Array
 
 from ..geometry import (
     Pair,
-    check_conv_weight,
-    check_group_channels,
-    check_images,
+    check_forward,
+    check_input_gradient,
     check_linear,
     check_token_pair,
-    conv_geometry,
+    check_weight_gradient,
 )
 from .im2col import im2col
 from .panels import Panel, aligned_empty, from_strips, to_panel
@@ -70,10 +69,7 @@ def conv2d(
 ) -> Array:
     """Forward convolution. x: (batch, in, height, width); returns (batch, out, height', width')."""
     prepared = as_prepared(weight)
-    layout = prepared.layout
-    kernel = check_conv_weight("conv2d", layout, axis=1)
-    x = check_images("conv2d", x, layout.conv_groups * layout.reduction)
-    geometry = conv_geometry(len(x), (x.shape[2], x.shape[3]), kernel, stride, padding, dilation)
+    x, geometry = check_forward(prepared.layout, x, stride, padding, dilation)
     y = np.empty((len(x), _lanes(prepared), *geometry.out_hw), np.float32)
     _convolve(prepared, forward_window(geometry), x, y, threads)
     return y
@@ -90,12 +86,8 @@ def conv2d_input_gradient(
     threads: int = 1,
 ) -> Array:
     """Gradient of the input of `conv2d`. dy: (batch, out, height', width'); returns (batch, in, *in_hw)."""
-    operation = "conv2d_input_gradient"
     prepared = as_prepared(weight)
-    layout = prepared.layout
-    kernel = check_conv_weight(operation, layout, axis=0)
-    geometry = conv_geometry(len(dy), in_hw, kernel, stride, padding, dilation)
-    dy = check_images(operation, dy, layout.conv_groups * layout.reduction, geometry.out_hw)
+    dy, geometry = check_input_gradient(prepared.layout, dy, in_hw, stride, padding, dilation)
     dx = np.zeros((len(dy), _lanes(prepared), *in_hw), np.float32)
     if prepared.finite:
         for inputs, window in gradient_windows(geometry):
@@ -119,11 +111,7 @@ def conv2d_weight_gradient(
     dilation: Pair = 1,
 ) -> Array:
     """Dense gradient of the weight of `conv2d`, (out, in / conv_groups, *kernel)."""
-    operation = "conv2d_weight_gradient"
-    x = check_images(operation, x, x.shape[1])
-    geometry = conv_geometry(len(x), (x.shape[2], x.shape[3]), kernel, stride, padding, dilation)
-    dy = check_images(operation, dy, dy.shape[1], geometry.out_hw)
-    check_group_channels(operation, conv_groups, dy.shape[1], x.shape[1])
+    dy, x, geometry = check_weight_gradient(dy, x, kernel, conv_groups, stride, padding, dilation)
     columns = im2col(x, geometry, conv_groups)
     rows = dy.swapaxes(0, 1).reshape(conv_groups, -1, columns.shape[2])
     gradient: Array = rows @ columns.swapaxes(1, 2)
