@@ -106,24 +106,74 @@ def train(
 
 @app.command()
 def simulate(
-    target: Annotated[str, typer.Argument(help="A scenario, or a workload file (.json).")],
+    target: Annotated[
+        str,
+        typer.Argument(help="A scenario, or a file: workload .json, SCALE-Sim .csv, ONNX .onnx."),
+    ],
     accelerator: Annotated[
         str | None, typer.Option(help="Preset that replaces the scenario's accelerator.")
     ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Derive BP, WU and the update of a .csv or .onnx.")
+    ] = False,
+    pattern: Annotated[
+        str | None, typer.Option(help="Pattern of a .csv's or .onnx's weights, such as 2:8.")
+    ] = None,
+    ends: Annotated[
+        bool, typer.Option("--ends", help="With --pattern: prune stem and classifier too.")
+    ] = False,
+    disassemble: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYER:PHASE", help="Print the program of one product, such as fc:FF."
+        ),
+    ] = None,
+    timeline: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER:PHASE", help="Run one product on the engine, write its trace."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Chrome trace of --timeline, for ui.perfetto.dev.")
+    ] = Path("timeline.json"),
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Price a training step on the accelerator, without training."""
-    from cosparse.flow.simulation import simulate_scenario, simulate_workload
+    from cosparse.flow import simulation
+    from cosparse.flow.imported import READERS, import_options, refuse_options
 
-    if target.endswith(".json"):
-        section = simulate_workload(Path(target), accelerator)
+    options = import_options(training=training, pattern=pattern, ends=ends)
+    is_file = Path(target).suffix.lower() in READERS
+    if not is_file:
+        refuse_options(target, options)
+    if disassemble or timeline:
+        if is_file:
+            steps, config = simulation.workload_steps(Path(target), accelerator, options)
+        else:
+            steps, config = simulation.scenario_steps(target, accelerator, trust=trust)
+        _print_programs(next(iter(steps.values())), config, disassemble, timeline, out)
+        return
+    if is_file:
+        section = simulation.simulate_workload(Path(target), accelerator, options)
     else:
-        section = simulate_scenario(target, accelerator, trust=trust)
+        section = simulation.simulate_scenario(target, accelerator, trust=trust)
     if json:
         _print_json(section)
     else:
         _print_simulation(section)
+
+
+def _print_programs(
+    step: Any, config: Any, disassemble: str | None, timeline: str | None, out: Path
+) -> None:
+    from cosparse.flow.programs import product_program, text_of, write_timeline
+
+    if disassemble:
+        for line in text_of(product_program(step, config, disassemble)):
+            print(line)
+    if timeline:
+        cycles = write_timeline(product_program(step, config, timeline), config, out)
+        print(f"{timeline}: {cycles:,} cycles on {config.name}, timeline in {out}")
 
 
 @bench_app.command("cpu")
@@ -292,6 +342,8 @@ def _print_simulation(section: dict[str, Any]) -> None:
         if r["kind"] == "simulated"
     ]  # fmt: skip
     print(f"{first} on {section['accelerator']['name']}, matrix products:")
+    if "imported" in section:
+        _print_provenance(section["imported"])
     _print_table(columns, rows)
     print()
     dense = steps.get("dense")
@@ -300,6 +352,14 @@ def _print_simulation(section: dict[str, Any]) -> None:
         print(
             f"{name:10} {step['cycles']:>16,} cycles a step, {step['milliseconds']:.3f} ms{against}"
         )
+
+
+def _print_provenance(provenance: dict[str, Any]) -> None:
+    """What a foreign file gave, what was derived from it, and which weights a pattern left dense."""
+    derived = ", ".join(provenance["derived"])
+    print(f"FF read from {provenance['file']}{f'; {derived} derived' if derived else ''}")
+    for name, reason in provenance.get("dense", {}).items():
+        print(f"dense: {name}: {reason}")
 
 
 def _number(value: float | None) -> str:

@@ -10,7 +10,16 @@ from typing import Any, Self
 
 from cosparse.spec.errors import ConfigError, unknown_name
 
-from .rules import Problem, check_names, check_relations, check_values, half_bytes
+from .rules import (
+    Problem,
+    accumulator_word_bytes,
+    activation_word_bytes,
+    check_names,
+    check_relations,
+    check_values,
+    half_bytes,
+    weight_word_bytes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +82,28 @@ class AcceleratorConfig:
     @property
     def accumulator_half_bytes(self) -> int:
         return half_bytes(self.accumulator_kib)
+
+    @property
+    def activation_lanes(self) -> int:
+        """FP16 of an activation word: a * R channels of one token."""
+        return self.act_values_per_row_cycle * self.rows
+
+    @property
+    def activation_half_words(self) -> int:
+        return self.activation_half_bytes // activation_word_bytes(self)
+
+    @property
+    def weight_half_words(self) -> int:
+        return self.weight_half_bytes // weight_word_bytes(self)
+
+    @property
+    def accumulator_half_words(self) -> int:
+        return self.accumulator_half_bytes // accumulator_word_bytes(self)
+
+    @property
+    def chunk(self) -> int:
+        """Q: channels (WU: tokens) that the feeder brings while the array works on the chunk before."""
+        return max(self.group_max, self.activation_lanes)
 
     @property
     def burst_bytes(self) -> int:

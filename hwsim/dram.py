@@ -1,7 +1,11 @@
 """Time that the memory channel needs at least: whole bursts, bounded bursts in flight."""
 
 from .config import AcceleratorConfig
-from .tiles import ceil_div
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Quotient a / b rounded up."""
+    return -(-a // b)
 
 
 def transfer_cycles(total_bytes: int, config: AcceleratorConfig) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cosparse.spec.errors import unknown_name
 
-from .constants import ACCUMULATOR_BYTES, INDEX_BITS, PACKED_LANES, VALUE_BYTES
+from .constants import ACCUMULATOR_BYTES, ADDRESS_BITS, INDEX_BITS, PACKED_LANES, VALUE_BYTES
 
 MAX_INTERLEAVED_ROWS = 2
 """Largest Ir: activation rows that one PE works on in turn."""
@@ -93,6 +93,26 @@ def half_bytes(kib: int) -> int:
     return kib * 1024 // 2
 
 
+def activation_word_bytes(config: Any) -> int:
+    """What the feeder reads in a cycle: a * R FP16."""
+    return int(config.act_values_per_row_cycle * config.rows * VALUE_BYTES)
+
+
+def weight_word_bytes(config: Any) -> int:
+    """C FP16 and their indices."""
+    return int(config.cols * _PACKED_ENTRY_BITS // 8)
+
+
+def accumulator_word_bytes(config: Any) -> int:
+    """C FP32, one a bank."""
+    return int(config.cols * ACCUMULATOR_BYTES)
+
+
+def _words(kib: int, word_bytes: int) -> int:
+    """Words of both halves."""
+    return 2 * (half_bytes(kib) // word_bytes)
+
+
 CROSS_RULES: tuple[CrossRule, ...] = (
     CrossRule("n_max", "n_max <= group_max", lambda c: c.n_max, lambda c: c.group_max),
     CrossRule(
@@ -130,6 +150,42 @@ CROSS_RULES: tuple[CrossRule, ...] = (
         "rows * cols * interleave FP32 accumulators fit one half (bytes)",
         lambda c: c.rows * c.cols * c.interleave * ACCUMULATOR_BYTES,
         lambda c: half_bytes(c.accumulator_kib),
+    ),
+    CrossRule(
+        "activation_kib",
+        f"words of both halves have a {ADDRESS_BITS}-bit address",
+        lambda c: _words(c.activation_kib, activation_word_bytes(c)),
+        lambda _: 1 << ADDRESS_BITS,
+    ),
+    CrossRule(
+        "weight_kib",
+        f"words of both halves have a {ADDRESS_BITS}-bit address",
+        lambda c: _words(c.weight_kib, weight_word_bytes(c)),
+        lambda _: 1 << ADDRESS_BITS,
+    ),
+    CrossRule(
+        "accumulator_kib",
+        f"words of both halves have a {ADDRESS_BITS}-bit address",
+        lambda c: _words(c.accumulator_kib, accumulator_word_bytes(c)),
+        lambda _: 1 << ADDRESS_BITS,
+    ),
+    CrossRule(
+        "sore_lanes",
+        "sore_lanes <= cols (SORE writes one weight word)",
+        lambda c: c.sore_lanes,
+        lambda c: c.cols,
+    ),
+    CrossRule(
+        "sore_lanes",
+        "sore_lanes <= act_values_per_row_cycle * rows (SORE reads one activation word)",
+        lambda c: c.sore_lanes,
+        lambda c: c.act_values_per_row_cycle * c.rows,
+    ),
+    CrossRule(
+        "wuve_lanes",
+        "wuve_lanes <= cols (WUVE works on one accumulator word)",
+        lambda c: c.wuve_lanes,
+        lambda c: c.cols,
     ),
 )
 

@@ -37,6 +37,7 @@ class ModelEntry:
 
 
 _IMAGE = (3, 224, 224)
+_CIFAR_IMAGE = (3, 32, 32)
 
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry
@@ -90,6 +91,38 @@ MODELS: dict[str, ModelEntry] = {
             "classification",
             _IMAGE,
             "ViT-B/16 for ImageNet shapes",
+        ),
+        ModelEntry(
+            "resnet9",
+            "algos.models.resnet9:resnet9",
+            None,
+            "classification",
+            _CIFAR_IMAGE,
+            "ResNet-9 of Page for CIFAR-10 shapes",
+        ),
+        ModelEntry(
+            "vgg19",
+            "algos.models.vgg:vgg19",
+            None,
+            "classification",
+            _CIFAR_IMAGE,
+            "VGG-19 with batch normalisation for CIFAR-100 shapes",
+        ),
+        ModelEntry(
+            "cifar-vit",
+            "algos.models.vit:cifar_vit",
+            None,
+            "classification",
+            _CIFAR_IMAGE,
+            "ViT of 7 layers, width 384, patch 4, for CIFAR-100 shapes",
+        ),
+        ModelEntry(
+            "resnet18-64",
+            "algos.models.resnet:resnet18_64",
+            None,
+            "classification",
+            (3, 64, 64),
+            "ResNet-18 with the 7 x 7 stem for TinyImageNet shapes",
         ),
     )
 }

@@ -96,6 +96,11 @@ def resnet18(num_classes: int = 1000) -> ResNet:
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes)
 
 
+def resnet18_64(num_classes: int = 200) -> ResNet:
+    """Return ResNet-18 with the classes of TinyImageNet; its 64 x 64 images pass the same 7 x 7 stem."""
+    return resnet18(num_classes)
+
+
 def resnet50(num_classes: int = 1000) -> ResNet:
     """Return ResNet-50."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes)

@@ -1,6 +1,7 @@
-"""ViT-B/16 (Dosovitskiy et al., ICLR 2021) with torchvision's shapes.
+"""Vision transformers (Dosovitskiy et al., ICLR 2021): ViT-B/16 and a small one.
 
-Attention has a fused `qkv` Linear and an `out` Linear, which nn.MultiheadAttention would bypass.
+ViT-B/16 has torchvision's shapes. Attention has a fused `qkv` Linear and an `out` Linear, which
+nn.MultiheadAttention would bypass.
 """
 
 from typing import cast
@@ -8,6 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cosparse.spec.errors import ShapeError
 
 
 class SelfAttention(nn.Module):
@@ -47,6 +50,8 @@ class VisionTransformer(nn.Module):
         self, image: int, patch: int, dim: int, layers: int, heads: int, num_classes: int
     ) -> None:
         super().__init__()
+        _check_multiple("dim", dim, "heads", heads)
+        _check_multiple("image", image, "patch", patch)
         tokens = (image // patch) ** 2 + 1
         self.conv_proj = nn.Conv2d(3, dim, patch, stride=patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -67,3 +72,15 @@ class VisionTransformer(nn.Module):
 def vit_b_16(num_classes: int = 1000) -> VisionTransformer:
     """Return ViT-B/16 for 224 x 224 images."""
     return VisionTransformer(224, 16, 768, 12, 12, num_classes)
+
+
+def cifar_vit(
+    num_classes: int = 100, dim: int = 384, layers: int = 7, heads: int = 6, patch: int = 4
+) -> VisionTransformer:
+    """Return a small ViT for 32 x 32 images. The sizes are our choice: no paper fixes them."""
+    return VisionTransformer(32, patch, dim, layers, heads, num_classes)
+
+
+def _check_multiple(name: str, value: int, of: str, divisor: int) -> None:
+    if divisor < 1 or value % divisor:
+        raise ShapeError(f"{name}: expected a multiple of {of} = {divisor}, got {value}")

@@ -1,26 +1,12 @@
-"""The GEMMs of one forward product: FF, and what its two gradients cost.
-
-    FF  Y (m, n) = A (m, k) B (k, n)        BP  dA = dY B^T (m, n, k)        WU  dB = A^T dY (k, m, n)
-
-B is the weight of a layer; in a product of two activations both gradients are phase BP.
-"""
+"""A forward product as capture follows it, and the FF GEMM of an ATen operator's arguments."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from torch import Tensor
 
-from cosparse.spec import ConvGeometry, Gemm, Operand, Phase, TensorInfo
-
-OPERAND_DTYPE = "float16"
-
-
-class Side(StrEnum):
-    """Which factor of the forward product a gradient belongs to."""
-
-    LHS = "lhs"
-    RHS = "rhs"
+from cosparse.spec import ConvGeometry, Gemm, TensorInfo, products
+from cosparse.spec.products import Side
 
 
 @dataclass
@@ -69,26 +55,12 @@ def matrix_product(name: str, weight: str | None, lhs: Tensor, rhs: Tensor) -> G
     """FF of `lhs` (..., m, k) times `rhs` (..., k, n); a leading axis is the batch."""
     batch = lhs.shape[0] if lhs.dim() == 3 else 1
     m, k, n = *lhs.shape[-2:], rhs.shape[-1]
-    left, right, _ = operand_names(name, weight)
-    return Gemm(name, Phase.FF, m, k, n, Operand(left), Operand(right), batch)
+    return products.matrix_product(name, weight, m, k, n, batch=batch)
 
 
 def convolution(name: str, weight: str, args: tuple[Any, ...]) -> Gemm:
     """FF of aten.convolution's arguments, one or two spatial axes; images lie in m."""
-    geometry, groups = conv_geometry(args), args[8]
-    out_channels, group_channels = args[1].shape[:2]
-    left, right, _ = operand_names(name, weight)
-    return Gemm(
-        name,
-        Phase.FF,
-        m=geometry.batch * geometry.out_hw[0] * geometry.out_hw[1],
-        k=group_channels * geometry.taps,
-        n=out_channels // groups,
-        lhs=Operand(left),
-        rhs=Operand(right),
-        groups=groups,
-        conv=geometry,
-    )
+    return products.convolution(name, weight, conv_geometry(args), tuple(args[1].shape), args[8])
 
 
 def conv_geometry(args: tuple[Any, ...]) -> ConvGeometry:
@@ -96,17 +68,9 @@ def conv_geometry(args: tuple[Any, ...]) -> ConvGeometry:
     x, weight, _, stride, padding, dilation = args[:6]
     axes = weight.dim() - 2
     stride, padding, dilation = (list(v) * (axes // len(v)) for v in (stride, padding, dilation))
-    in_hw = x.shape[-axes:]
-    out = [
-        (size + 2 * pad - step * (taps - 1) - 1) // hop + 1
-        for size, pad, step, taps, hop in zip(
-            in_hw, padding, dilation, weight.shape[2:], stride, strict=True
-        )
-    ]
-    return ConvGeometry(
+    return products.conv_geometry(
         batch=x.shape[0],
-        in_hw=_pair(in_hw, 1),
-        out_hw=_pair(out, 1),
+        in_hw=_pair(x.shape[-axes:], 1),
         kernel=_pair(weight.shape[2:], 1),
         stride=_pair(stride, 1),
         padding=_pair(padding, 0),
@@ -116,54 +80,7 @@ def conv_geometry(args: tuple[Any, ...]) -> ConvGeometry:
 
 def gradient(product: Product, side: Side) -> Gemm:
     """Return the GEMM that computes the gradient of one factor."""
-    if product.weight is None:
-        return _activation_gradient(product, side)
-    return _input_gradient(product) if side is Side.LHS else _weight_gradient(product)
-
-
-def operand_names(name: str, weight: str | None) -> tuple[str, str, str]:
-    """Names of left operand, right operand and output gradient of the product `name`."""
-    if weight is None:
-        return f"{name}.lhs", f"{name}.rhs", f"{name}.output_grad"
-    return f"{name}.input", weight, f"{name}.output_grad"
-
-
-def tensor_infos(name: str, weight: str | None, *shapes: tuple[int, ...]) -> tuple[TensorInfo, ...]:
-    """The three tensors of a product, shapes in the order of `operand_names`."""
-    roles = ("activation", "activation" if weight is None else "weight", "gradient")
-    return tuple(
-        TensorInfo(tensor, tuple(shape), OPERAND_DTYPE, role)
-        for tensor, shape, role in zip(operand_names(name, weight), shapes, roles, strict=True)
-    )
-
-
-def _input_gradient(product: Product) -> Gemm:
-    """BP; a strided convolution has FF's MACs over more (input) pixels."""
-    ff = product.forward
-    m, k, n = ff.m, ff.n, ff.k
-    if ff.conv is not None:
-        m = ff.conv.batch * ff.conv.in_hw[0] * ff.conv.in_hw[1]
-        k, n = ff.n * ff.taps, ff.k // ff.taps
-    output_grad = Operand(product.tensors[2].name)
-    return Gemm(
-        ff.name, Phase.BP, m, k, n, output_grad, ff.rhs, ff.batch, ff.groups, ff.conv, ff.macs
-    )
-
-
-def _weight_gradient(product: Product) -> Gemm:
-    ff = product.forward
-    output_grad = Operand(product.tensors[2].name)
-    return Gemm(
-        ff.name, Phase.WU, ff.k, ff.m, ff.n, ff.lhs, output_grad, ff.batch, ff.groups, ff.conv
-    )
-
-
-def _activation_gradient(product: Product, side: Side) -> Gemm:
-    ff = product.forward
-    name, output_grad = f"{ff.name}.{side}", Operand(product.tensors[2].name)
-    if side is Side.LHS:
-        return Gemm(name, Phase.BP, ff.m, ff.n, ff.k, output_grad, ff.rhs, ff.batch)
-    return Gemm(name, Phase.BP, ff.k, ff.m, ff.n, ff.lhs, output_grad, ff.batch)
+    return products.gradient(product.forward, side, product.weight)
 
 
 def _pair(sizes: Any, height: int) -> tuple[int, int]:

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from cosparse.spec import Gemm, Phase, TensorInfo, Vector, Workload
 from cosparse.spec.errors import UnsupportedError
+from cosparse.spec.names import Names
+from cosparse.spec.products import Side, tensor_infos
 
 from .classify import MATRIX_PRODUCTS, OpClass, kind_of, op_class
 from .event import Event, Pass
-from .gemms import Product, Side, convolution, gradient, matrix_product, tensor_infos
+from .gemms import Product, convolution, gradient, matrix_product
 from .lineage import Lineage
-from .names import Names, parameter_owner, weight_module
+from .names import parameter_owner, weight_module
 from .vectors import bias_gradient, streaming
 
 

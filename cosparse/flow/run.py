@@ -24,6 +24,7 @@ from .scenario import Scenario, load_scenario
 from .simulation import simulate_steps
 from .statistics import MethodAccuracy, summarise
 from .store import RESULTS_SCHEMA, RunFolder, open_folder, read_results, write_json
+from .study import run_study
 from .trainings import backend_model, train_all, usable_seed
 
 
@@ -98,6 +99,8 @@ def _compute(
         config = scenario.accelerator_config()
         reporter.stage(f"simulating {len(workloads)} training steps on {config.name}")
         document["simulated"] = simulate_steps(workloads, config)
+        if scenario.study is not None:
+            document["study"] = run_study(scenario, config, reporter)
     seed = None
     if scenario.train.trains:
         results = _train(scenario, network, folder, reporter)
@@ -142,6 +145,7 @@ def _begin(scenario: Scenario, network: Network) -> dict[str, Any]:
         "storage": [],
         "measured": None,
         "simulated": None,
+        "study": None,
         "not_measured": [],
     }
 
@@ -159,7 +163,7 @@ def _not_measured(scenario: Scenario, trained_seed: int | None) -> list[dict[str
     missing = [
         ("GPU kernels", "this release has none"),
         ("RTL", "this release has none; cycles are simulated, not counted in RTL"),
-        ("energy and area", "this release does not model them"),
+        ("power and resources on a board", "energy and area are modelled from tables"),
         ("vector work on the CPU", "only matrix products are timed there"),
         (
             "clock frequency of the accelerator",

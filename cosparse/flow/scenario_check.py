@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from algos.models import MODELS
-from cosparse.spec import NM, ScenarioError
+from cosparse.spec import NM, ScenarioError, parse_pattern
 from hwsim.config import AcceleratorConfig, check_mapping
 from hwsim.rules import Problem as ConfigProblem
 
@@ -271,6 +271,27 @@ def _pattern_fits_accelerator(scenario: Scenario) -> Iterator[Problem]:
         yield Problem(("train", "pattern"), f"{message}, got {pattern.m}")
 
 
+def _study_is_simulated(scenario: Scenario) -> Iterator[Problem]:
+    if scenario.study is not None and "simulator" not in scenario.backends:
+        yield Problem(("study",), "expected the backend 'simulator' for a study, got none")
+
+
+def _study_patterns_fit(scenario: Scenario) -> Iterator[Problem]:
+    config = _config_or_none(scenario)
+    if scenario.study is None or config is None:
+        return
+    for index, text in enumerate(scenario.study.patterns):
+        pattern, at = parse_pattern(text), ("study", "patterns", index)
+        if not isinstance(pattern, NM):
+            yield Problem(at, f"expected an N:M pattern such as '2:8', got '{text}'")
+        elif config.group_max % pattern.m or pattern.n > config.n_max:
+            yield Problem(
+                at,
+                f"expected an M that divides the accelerator's group_max = {config.group_max} and "
+                f"N <= n_max = {config.n_max}, got '{text}'",
+            )
+
+
 def _config_or_none(scenario: Scenario) -> AcceleratorConfig | None:
     """None where `_accelerator_is_legal` has something to say."""
     if any(True for _ in _accelerator_is_legal(scenario)):
@@ -293,4 +314,6 @@ CHECKS = (
     Check(("train.method", "train.compare", "train.pattern"), _methods_take_pattern),
     Check(("accelerator",), _accelerator_is_legal),
     Check(("accelerator", "backends", "train.pattern"), _pattern_fits_accelerator),
+    Check(("study", "backends"), _study_is_simulated),
+    Check(("study", "accelerator"), _study_patterns_fit),
 )

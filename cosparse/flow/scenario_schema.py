@@ -28,6 +28,8 @@ SCHEDULES = ("constant", "cosine")
 SELECT_DTYPES = ("float16", "bfloat16", "float32")
 PHASES = tuple(phase.value for phase in GEMM_PHASES)
 DEFAULT_EPOCHS = 20
+SAT_NETWORKS = ("resnet9", "vgg19", "cifar-vit", "resnet18-64", "resnet50")
+"""The networks of the SAT paper, as far as it is known."""
 MAX_COUNT = 2**31 - 1
 _RUN_KEYS = ("method", "compare", "seeds")
 """Keys of `train` that say which runs there are, not how each one goes."""
@@ -195,6 +197,18 @@ class Train(Section):
         return self.max_epochs != 0
 
 
+class Study(Section):
+    """Networks and patterns priced beside the scenario's own, and whether ideas are taken away."""
+
+    models: Annotated[
+        tuple[Annotated[str, _known("model", MODELS)], ...], *UniqueItems, Field(min_length=1)
+    ] = SAT_NETWORKS
+    patterns: Annotated[
+        tuple[Annotated[str, AfterValidator(_pattern_text)], ...], *UniqueItems, Field(min_length=1)
+    ] = ("2:4", "2:8", "2:16")
+    ablation: bool = False
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a scenario comes from: the folder of its relative paths, and its text."""
@@ -224,6 +238,7 @@ class Scenario(Section):
         tuple[BackendName, ...], *UniqueItems, Field(min_length=1), _in_order_of(BACKENDS)
     ] = BACKENDS
     threads: Annotated[Count, Field(le=64)] = 1
+    study: Study | None = None
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
@@ -342,6 +357,7 @@ SCHEMA: dict[tuple[str, ...], type[Section]] = {
     ("model",): ModelSource,
     ("data",): DataSource,
     ("train",): Train,
+    ("study",): Study,
 }
 """The section that stands at each key path."""
 

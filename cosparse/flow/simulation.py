@@ -4,11 +4,23 @@ A function of the workloads and the configuration alone: the same scenario gives
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cosparse.spec import GEMM_PHASES, InputError, Kind, Phase, Workload
-from hwsim import AcceleratorConfig, LayerTiming, price, total
+from hwsim import (
+    AcceleratorConfig,
+    EnergyTable,
+    EventCounts,
+    LayerTiming,
+    estimate,
+    estimate_area,
+    price,
+    total,
+)
+
+from .imported import ImportOptions, read_steps
 
 
 def simulate(
@@ -63,6 +75,13 @@ def _probe(model: Any, sample: Any) -> Any:
 
 def simulate_scenario(source: str, accelerator: str | None, *, trust: bool) -> dict[str, Any]:
     """The simulated section of a scenario's methods, without training."""
+    return simulate_steps(*scenario_steps(source, accelerator, trust=trust))
+
+
+def scenario_steps(
+    source: str, accelerator: str | None, *, trust: bool
+) -> tuple[dict[str, Workload], AcceleratorConfig]:
+    """The lowered step of every method of a scenario, its own first, and the accelerator."""
     from .lower import lower_all
     from .network import resolve_network
     from .scenario import load_scenario
@@ -72,12 +91,27 @@ def simulate_scenario(source: str, accelerator: str | None, *, trust: bool) -> d
     network = resolve_network(scenario, trust=trust)
     with network.blamed():
         workloads, _ = lower_all(scenario, network)
-    return simulate_steps(workloads, config)
+    return workloads, config
 
 
-def simulate_workload(path: Path, accelerator: str | None) -> dict[str, Any]:
-    """The simulated section of one workload file."""
-    return simulate_steps({path.stem: Workload.load(path)}, _config(accelerator or "sat-8x8"))
+def simulate_workload(
+    path: Path, accelerator: str | None, options: ImportOptions | None = None
+) -> dict[str, Any]:
+    """The simulated section of one file: a workload, a SCALE-Sim topology or an ONNX graph.
+
+    A foreign file's provenance stands beside it, under "imported".
+    """
+    steps, config = workload_steps(path, accelerator, options)
+    section = simulate_steps(steps, config)
+    provenance = next(iter(steps.values())).provenance
+    return {**section, "imported": provenance} if "derived" in provenance else section
+
+
+def workload_steps(
+    path: Path, accelerator: str | None, options: ImportOptions | None = None
+) -> tuple[dict[str, Workload], AcceleratorConfig]:
+    """The steps of a workload file or an import, and the accelerator."""
+    return read_steps(path, options or ImportOptions()), _config(accelerator or "sat-8x8")
 
 
 def _config(accelerator: str | Mapping[str, Any] | AcceleratorConfig) -> AcceleratorConfig:
@@ -93,7 +127,19 @@ def simulate_steps(workloads: Mapping[str, Workload], config: AcceleratorConfig)
     return {
         "accelerator": config.to_mapping(),
         "simulation_only": config.simulation_only,
+        "area": _area(config),
         "methods": {name: _step(workload, config) for name, workload in workloads.items()},
+    }
+
+
+def _area(config: AcceleratorConfig) -> dict[str, Any]:
+    """FPGA resources with their ranges, and how they were obtained."""
+    area = estimate_area(config)
+    amounts = {"LUT": area.lut, "FF": area.ff, "DSP": area.dsp, "BRAM36": area.bram36}
+    return {
+        "label": area.label,
+        "extrapolated": area.extrapolated,
+        "resources": {name: asdict(amount) for name, amount in amounts.items()},
     }
 
 
@@ -109,6 +155,7 @@ def _step(workload: Workload, config: AcceleratorConfig) -> dict[str, Any]:
         "macs": workload.macs(),
         "issued_macs": workload.issued_macs(),
         "dataflow_wins": _wins(timings),
+        "energy": _energy(timings, config),
     }
 
 
@@ -120,7 +167,7 @@ def _row(timing: LayerTiming) -> dict[str, Any]:
         "dataflow": timing.dataflow,
         "interleave": _interleave(timing),
         "cycles": timing.cycles,
-        "compute_cycles": timing.compute_cycles,
+        "array_cycles": timing.array_cycles,
         "bandwidth_cycles": timing.bandwidth_cycles,
         "prune_cycles": timing.prune_cycles,
         "macs": timing.macs,
@@ -128,6 +175,7 @@ def _row(timing: LayerTiming) -> dict[str, Any]:
         "dram_bytes": timing.dram_bytes,
         "utilisation": timing.utilisation,
         "bound": timing.bound,
+        "array": dict(timing.array),
         "candidates": dict(timing.candidates),
     }
 
@@ -136,6 +184,19 @@ def _interleave(timing: LayerTiming) -> str | None:
     """Ic x Ir as text."""
     chosen = timing.interleave
     return None if chosen is None else f"{chosen.columns}x{chosen.rows}"
+
+
+def _energy(timings: Sequence[LayerTiming], config: AcceleratorConfig) -> dict[str, Any]:
+    """Joules of the step with their range, and what they go into."""
+    events = sum((timing.events for timing in timings), EventCounts())
+    found = estimate(events, total(timings), config, EnergyTable.default())
+    return {
+        "joules": found.value_j,
+        "low": found.low_j,
+        "high": found.high_j,
+        "static": found.static_j,
+        "by_event": dict(found.by_event_j),
+    }
 
 
 def _by_kind(timings: Sequence[LayerTiming], phase: Phase) -> dict[str, int]:

@@ -20,7 +20,7 @@ from cosparse.spec import CorruptFileError, InputError, RunError, SchemaVersionE
 
 from .scenario import Scenario
 
-RESULTS_SCHEMA = 1
+RESULTS_SCHEMA = 2
 RESULTS_ROOT = Path("results")
 SECTIONS: dict[str, tuple[type, ...]] = {
     "scenario": (dict,),
@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "storage": (list,),
     "measured": (dict, type(None)),
     "simulated": (dict, type(None)),
+    "study": (dict, type(None)),
     "not_measured": (list,),
 }
 """What results.json holds beside `schema`; None where a scenario leaves a part out."""

@@ -7,6 +7,7 @@
     │   ├── ShapeError           an array or tensor of the wrong shape or dtype
     │   ├── DataError            data or a checkpoint that cannot be trained on (NaN, wrong keys)
     │   ├── ConfigError          an impossible accelerator configuration
+    │   ├── ProgramError         an accelerator program that breaks the machine's contract
     │   ├── UnsupportedError     a combination that no executor implements
     │   ├── CorruptFileError     a file of ours that is damaged or truncated
     │   ├── SchemaVersionError   a file of ours in a version that this release does not read
@@ -54,6 +55,10 @@ class DataError(InputError):
 
 class ConfigError(InputError):
     """An accelerator configuration that breaks one of its rules."""
+
+
+class ProgramError(InputError):
+    """An accelerator program that is illegal: a limit, a race, a semaphore or an unwritten word."""
 
 
 class UnsupportedError(InputError):

@@ -78,6 +78,7 @@ def test_contents(wheel):
     assert "cosparse/_data/scenarios/quickstart.yaml" in names
     assert "cosparse/_data/rtl/README.md" in names
     assert "cosparse/flow/report/template.html.j2" in names
+    assert {"hwsim/energy.yaml", "hwsim/area.yaml"} <= names
     tracked = call("git", "ls-files", "cosparse", "algos", "kernels", "hwsim", cwd=ROOT).split()
     assert {name for name in tracked if name.endswith(".py")} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
@@ -97,7 +98,14 @@ def test_metadata_names_the_extras_and_the_markers(wheel):
 
 def test_list_and_doctor_from_an_empty_folder(installed, tmp_path):
     names = json.loads(call(installed / "cosparse", "list", "--json", cwd=tmp_path))
-    assert {"quickstart", "digits-bdwp", "bytes-lm", "resnet50-timing", "bring-your-own"} == set(
+    assert {
+        "quickstart",
+        "digits-bdwp",
+        "bytes-lm",
+        "resnet50-timing",
+        "bring-your-own",
+        "sat_reconstruction",
+    } == set(
         names["scenarios"]
     )
     checks = {

@@ -7,7 +7,14 @@ import pytest
 from cosparse.flow.scenario import load_scenario, shipped_scenarios
 from cosparse.spec import NM
 
-NAMES = ["bring-your-own", "bytes-lm", "digits-bdwp", "quickstart", "resnet50-timing"]
+NAMES = [
+    "bring-your-own",
+    "bytes-lm",
+    "digits-bdwp",
+    "quickstart",
+    "resnet50-timing",
+    "sat_reconstruction",
+]
 
 
 def test_the_shipped_scenarios():

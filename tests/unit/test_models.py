@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from algos.models import MODELS, build, find_model, sample
+from algos.tracing import capture
+from cosparse.spec import Phase
 from cosparse.spec.errors import ShapeError, UnsupportedError
 
 PUBLISHED_PARAMETERS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "vit-b-16": 86_567_656}
@@ -38,6 +41,64 @@ def test_parameter_counts_are_the_published_ones(name: str, count: int) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
+def conv_macs(side: int, kernel: int, in_channels: int, out_channels: int) -> int:
+    """Of one image with side x side output pixels."""
+    return side**2 * kernel**2 * in_channels * out_channels
+
+
+def resnet9_macs() -> int:
+    # (output side, inputs, outputs): the pools halve after layer1, layer2 and layer3.
+    convolutions = [(32, 3, 64), (32, 64, 128), (16, 128, 128), (16, 128, 128)]
+    convolutions += [(16, 128, 256), (8, 256, 512), (4, 512, 512), (4, 512, 512)]
+    return sum(conv_macs(side, 3, *channels) for side, *channels in convolutions) + 512 * 10
+
+
+def vgg19_macs() -> int:
+    widths = [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8
+    sides = [32] * 2 + [16] * 2 + [8] * 4 + [4] * 4 + [2] * 4
+    inputs = [3, *widths[:-1]]
+    layers = zip(sides, inputs, widths, strict=True)
+    return sum(conv_macs(side, 3, *channels) for side, *channels in layers) + 512 * 100
+
+
+def cifar_vit_macs() -> int:
+    dim, patches = 384, (32 // 4) ** 2
+    tokens = patches + 1
+    linears = 3 * dim**2 + dim**2 + 2 * 4 * dim**2  # qkv, out, MLP
+    attention = 2 * tokens**2 * dim  # scores, and their product with the values
+    return patches * 4 * 4 * 3 * dim + 7 * (tokens * linears + attention) + dim * 100
+
+
+def resnet18_64_macs() -> int:
+    stem = conv_macs(32, 7, 3, 64)  # a 3 x 3 max pool then halves 32 to 16
+    first_stage = 4 * conv_macs(16, 3, 64, 64)
+    later = 0
+    for side, width in ((8, 128), (4, 256), (2, 512)):
+        later += conv_macs(side, 3, width // 2, width) + 3 * conv_macs(side, 3, width, width)
+        later += conv_macs(side, 1, width // 2, width)  # the shortcut
+    return stem + first_stage + later + 512 * 200
+
+
+@pytest.mark.parametrize(
+    ("name", "on_paper", "billions"),
+    [
+        ("resnet9", resnet9_macs, 0.379),
+        ("vgg19", vgg19_macs, 0.398),
+        ("cifar-vit", cifar_vit_macs, 0.829),
+        ("resnet18-64", resnet18_64_macs, 0.148),
+    ],
+)
+def test_macs_of_the_sat_networks(name: str, on_paper: Callable[[], int], billions: float) -> None:
+    with torch.device("meta"):
+        model = build(name)
+    workload = capture(model, sample(find_model(name), 1, "meta"))
+    assert workload.macs(Phase.FF) == on_paper()
+    assert round(on_paper() / 1e9, 3) == billions
+    stem = workload.gemms[0]
+    # Three phases, without the gradient of the images.
+    assert workload.macs() == 3 * on_paper() - stem.macs
+
+
 def test_resnet_has_torchvision_keys() -> None:
     with torch.device("meta"):
         state = build("resnet50").state_dict()
@@ -57,12 +118,14 @@ def test_samples_are_repeatable_and_in_range() -> None:
 
 def test_options_and_names_are_checked() -> None:
     assert build("digits-mlp", hidden=32).fc1.out_features == 32
-    with pytest.raises(UnsupportedError, match="unknown model 'resnet19', did you mean 'resnet18'"):
-        build("resnet19")
+    with pytest.raises(UnsupportedError, match="unknown model 'resnet17', did you mean 'resnet18'"):
+        build("resnet17")
     with pytest.raises(UnsupportedError, match=r"'hiden', did you mean 'hidden'.*num_classes"):
         build("digits-mlp", hiden=32)
     with pytest.raises(ShapeError, match="multiple of heads"):
         build("bytes-lm", dim=30)
+    with pytest.raises(ShapeError, match="image: expected a multiple of patch = 5, got 32"):
+        build("cifar-vit", patch=5)
 
 
 def test_language_model_is_causal_and_bounded() -> None:

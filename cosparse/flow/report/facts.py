@@ -6,6 +6,7 @@ from .blocks import Fact
 from .format import ratio, times
 
 DENSE = "dense"
+GEMM_PHASES = ("FF", "BP", "WU")
 
 
 def summary_facts(document: dict[str, Any]) -> list[Fact]:
@@ -89,7 +90,7 @@ def _accelerator(document: dict[str, Any]) -> Fact | None:
         return None
     method = document["scenario"]["train"]["method"]
     step, dense = simulated["methods"][method], simulated["methods"][DENSE]
-    products = times(ratio(simulated_cycles(dense), simulated_cycles(step)))
+    products = times(ratio(product_cycles(dense), product_cycles(step)))
     bound = times(ratio(step["macs"], step["issued_macs"]))
     label = (
         f"whole training step on {simulated['accelerator']['name']} over dense on the same array; "
@@ -98,9 +99,13 @@ def _accelerator(document: dict[str, Any]) -> Fact | None:
     return Fact(times(ratio(dense["cycles"], step["cycles"])), label, "simulated + modelled")
 
 
-def simulated_cycles(step: dict[str, Any]) -> int:
+def product_cycles(step: dict[str, Any]) -> int:
     """Cycles of a step's matrix products."""
-    return sum(split["simulated"] for split in step["cycles_by_phase"].values())
+    return sum(
+        split["simulated"]
+        for phase, split in step["cycles_by_phase"].items()
+        if phase in GEMM_PHASES
+    )
 
 
 def _storage(document: dict[str, Any]) -> Fact | None:

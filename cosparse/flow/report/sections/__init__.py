@@ -7,18 +7,22 @@ from ..blocks import Section
 from .accelerator import accelerator_section
 from .accuracy import accuracy_section
 from .cpu import cpu_section
+from .energy import energy_section
 from .layers import layers_section
 from .limits import limits_section
 from .operations import operations_section
 from .published import published_section
 from .reproduce import reproduce_section
 from .storage import storage_section
+from .study import study_section
 from .summary import summary_section
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], Section | None]] = {
     "summary": summary_section,
     "accuracy": accuracy_section,
     "accelerator": accelerator_section,
+    "energy": energy_section,
+    "study": study_section,
     "cpu": cpu_section,
     "operations": operations_section,
     "storage": storage_section,

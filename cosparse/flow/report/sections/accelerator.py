@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..blocks import Section, Table, Text
-from ..facts import DENSE, methods_of, simulated_cycles
+from ..facts import DENSE, GEMM_PHASES, methods_of, product_cycles
 from ..figures import grouped_bars, reference_line, stacked_bars
 from ..format import ratio, times
 
-GEMM_PHASES = ("FF", "BP", "WU")
 _STEP_COLUMNS = (
     "Method",
     "Simulated",
@@ -34,12 +33,14 @@ def accelerator_section(document: dict[str, Any]) -> Section | None:
             Table(
                 _STEP_COLUMNS,
                 tuple(_step_row(name, step, steps[DENSE]) for name, step in steps.items()),
-                "Cycles of one training step. Matrix products are simulated by closed tile formulas with "
-                "fill, drain, edges and a bandwidth bound; vector work, update and pruning are "
-                "modelled as streaming bounds. The operation bound is dense over issued MACs of "
+                "Cycles of one training step. Matrix products, the SGD update and the packing of the "
+                "copies are programs whose every cycle is simulated (loads, stores, fill, drain, "
+                "edges); other vector work is modelled as a streaming bound. The operation bound is "
+                "dense over issued MACs of "
                 "the matrix products.",
             ),
             _phases(steps),
+            _array_time(steps, document["simulated"]["accelerator"]),
             _layer_speedups(steps, method),
             Text(_dataflows(steps[method])),
             _layer_table(steps, method),
@@ -69,7 +70,7 @@ def _step_row(name: str, step: dict[str, Any], dense: dict[str, Any]) -> tuple[A
         _cycles(step, step["cycles_by_phase"], "modelled"),
         step["cycles"],
         step["milliseconds"],
-        times(ratio(simulated_cycles(dense), simulated_cycles(step))),
+        times(ratio(product_cycles(dense), product_cycles(step))),
         times(ratio(dense["cycles"], step["cycles"])),
         times(ratio(step["macs"], step["issued_macs"])),
     )
@@ -79,8 +80,10 @@ def _phases(steps: dict[str, Any]) -> Any:
     parts: dict[str, tuple[tuple[str, ...], str]] = {
         **{f"{phase}, simulated": ((phase,), "simulated") for phase in GEMM_PHASES},
         "vector work, modelled": (GEMM_PHASES, "modelled"),
+        "update, simulated": (("UPDATE",), "simulated"),
         "update, modelled": (("UPDATE",), "modelled"),
-        "pruning, modelled": (("PRUNE",), "modelled"),
+        "packed copies, simulated": (("PRUNE",), "simulated"),
+        "packed copies, modelled": (("PRUNE",), "modelled"),
     }
     series = {
         name: [_cycles(step, phases, kind) for step in steps.values()]
@@ -94,6 +97,42 @@ def _phases(steps: dict[str, Any]) -> Any:
     )
 
 
+_CAUSES = {
+    "issue": "multiply-accumulates",
+    "edges": "rows and columns without a result",
+    "adder": "adder's loop not filled",
+    "data": "feeder",
+    "drain": "drain and skew",
+    "start": "start of a MATMUL",
+}
+
+
+def _array_time(steps: dict[str, Any], config: dict[str, Any]) -> Table:
+    """Where the cycles of the matrix products go, by method."""
+    pes = config["rows"] * config["cols"]
+    gemms = {name: [row for row in step["layers"] if row["array"]] for name, step in steps.items()}
+    totals = {name: sum(row["cycles"] for row in rows) for name, rows in gemms.items()}
+    table: list[tuple[Any, ...]] = []
+    for cause, words in _CAUSES.items():
+        parts = {
+            name: sum(row["array"][cause] for row in rows) / pes for name, rows in gemms.items()
+        }
+        table.append((words, *(_percent(parts[name], totals[name]) for name in gemms)))
+    waits = {
+        name: sum(row["cycles"] - row["array_cycles"] for row in rows)
+        for name, rows in gemms.items()
+    }
+    table.append(
+        ("loads and stores that nothing hides", *(_percent(waits[n], totals[n]) for n in gemms))
+    )
+    caption = "Share of the matrix products' cycles by cause (simulated)"
+    return Table(("Cycles go to", *gemms), tuple(table), caption)
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
 def _cycles(step: dict[str, Any], phases: Iterable[str], kind: str) -> int:
     by_phase = step["cycles_by_phase"]
     return sum(by_phase.get(phase, {}).get(kind, 0) for phase in phases)
@@ -101,7 +140,7 @@ def _cycles(step: dict[str, Any], phases: Iterable[str], kind: str) -> int:
 
 def _layer_speedups(steps: dict[str, Any], method: str) -> Any:
     dense = {(row["name"], row["phase"]): row["cycles"] for row in steps[DENSE]["layers"]}
-    gemms = [row for row in steps[method]["layers"] if row["kind"] == "simulated"]
+    gemms = [row for row in steps[method]["layers"] if row["array"]]
     names = list(dict.fromkeys(row["name"] for row in gemms))
     series: dict[str, list[float | None]] = {}
     for phase in GEMM_PHASES:
@@ -141,7 +180,7 @@ def _layer_table(steps: dict[str, Any], method: str) -> Table:
             _other_dataflow(row),
         )
         for row in steps[method]["layers"]
-        if row["kind"] == "simulated"
+        if row["array"]
     )
     columns = ("Layer", "Phase", "Dataflow", "Ic x Ir", "Cycles", "Speedup", "Utilisation", "Bound")
     return Table((*columns, "Other dataflow"), rows, f"Every matrix product of the {method} step")

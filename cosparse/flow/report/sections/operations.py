@@ -3,9 +3,8 @@
 from typing import Any
 
 from ..blocks import Section, Table
-from ..facts import methods_of
+from ..facts import GEMM_PHASES, methods_of
 from ..format import ratio, times
-from .accelerator import GEMM_PHASES
 
 
 def operations_section(document: dict[str, Any]) -> Section | None:

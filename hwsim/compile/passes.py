@@ -1,0 +1,347 @@
+"""The passes beside the matrix products: what runs on WUVE, SORE and the DMA alone.
+
+A pass is a program of its own, under the fastest of the tilings that its scratchpads hold, by exact
+time. `Pass.cycles` needs no instructions; `emit_pass` gives them. Tensors lie in DRAM one after the
+other, each on a page of its own, at `Pass.addresses`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Protocol
+
+from cosparse.spec import NM, ConvGeometry, Pattern, UnsupportedError
+from cosparse.spec.errors import unknown_name
+from cosparse.spec.layout import Layout
+from cosparse.spec.patterns import padded
+from hwsim.config import AcceleratorConfig
+from hwsim.constants import ACCUMULATOR_BYTES, PACKED_LANES, VALUE_BYTES
+from hwsim.isa import Space
+from hwsim.program import Program
+
+from .copies import Copy
+from .cuts import Matrices, Tile, tiles
+from .gradients import Frame, FramedPrune
+from .sections import Cost, Section, cost, sections_program
+from .vectors import KINDS, SPACES, TWO_TENSORS, ColumnSum, Elementwise, Tensor
+from .weights import CHANNEL_UNIT, MASTERS, Prune, Sgd, Update
+
+PAGE_BYTES = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """addresses: of the tensors by name, in bytes. size_bytes: of DRAM that they need. cost: exact."""
+
+    name: str
+    config: AcceleratorConfig
+    sections: tuple[Section, ...]
+    addresses: Mapping[str, int]
+    size_bytes: int
+    cost: Cost
+
+    @property
+    def cycles(self) -> int:
+        """Of the pass as a program of its own."""
+        return self.cost.cycles
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Bytes, busy cycles and instructions; see `sections.COUNTERS`."""
+        return self.cost.counters
+
+
+def emit_pass(pass_: Pass) -> Program:
+    """The instructions of a pass."""
+    return sections_program(pass_.sections, pass_.config, pass_.name)
+
+
+def update_pass(
+    weight_shape: tuple[int, ...],
+    conv_groups: int,
+    ff: Pattern | None,
+    bp: Pattern | None,
+    config: AcceleratorConfig,
+    *,
+    optimizer: Sgd | None = None,
+) -> Pass:
+    """SGD of one weight and the generation of its FF and BP copies; None: no such copy.
+
+    weight_shape: (out, in / conv_groups, *taps). Tensors: weight, momentum, gradient; ff_values,
+    ff_indices, bp_values, bp_indices; half, the FP16 weight. Copies are packed tile by tile as the
+    weight is updated, or afterwards from `half`, whichever is faster. Raises UnsupportedError for a
+    pattern that SORE cannot select and for scratchpads that are too small.
+    """
+    name = f"update {'x'.join(map(str, weight_shape))}"
+    matrices, copies = _copied(_matrices(weight_shape, conv_groups), ff, bp, config)
+    packed = [copy for copy in copies if copy.transposed or copy.indexed]
+    sizes = dict.fromkeys(MASTERS, _rows_bytes(matrices, CHANNEL_UNIT, ACCUMULATOR_BYTES))
+    if len(packed) == len(copies) > 0:
+        sizes["half"] = _rows_bytes(matrices, PACKED_LANES, VALUE_BYTES)
+    placed = Placement.of(sizes, copies)
+    masters = {tensor: placed.addresses[tensor] for tensor in MASTERS}
+    plain = Update(_joined(matrices), masters, (), placed.half, config, optimizer or Sgd())
+    if not copies:
+        plain = replace(plain, matrices=_flat(matrices))
+    plans: list[list[Job]] = [[plain]]
+    if packed:
+        fused = replace(plain, matrices=matrices, copies=placed.of_copies(copies), half=None)
+        packings = _packings(matrices, placed, packed, config)
+        plans = [[fused], *([plain, *packing] for packing in packings)]
+    return _pass(name, plans, placed, config)
+
+
+def prune_pass(
+    weight_shape: tuple[int, ...],
+    conv_groups: int,
+    ff: Pattern | None,
+    bp: Pattern | None,
+    config: AcceleratorConfig,
+) -> Pass:
+    """FF and BP copies of the FP16 weight, tensor "half" of `update_pass`; raises as that does.
+
+    [conv group][tap][input][output padded to 32]: what `update_pass` writes as a dense FF copy.
+    """
+    name = f"prune {'x'.join(map(str, weight_shape))}"
+    matrices, copies = _copied(_matrices(weight_shape, conv_groups), ff, bp, config)
+    if not copies:
+        raise UnsupportedError(f"{name}: expected an FF or a BP pattern, got neither")
+    placed = Placement.of({"half": _rows_bytes(matrices, PACKED_LANES, VALUE_BYTES)}, copies)
+    return _pass(name, _packings(matrices, placed, copies, config), placed, config)
+
+
+def gradient_pass(tokens: int, channels: int, pattern: NM, config: AcceleratorConfig) -> Pass:
+    """SDGP: prune dY [token][channel padded to 8] ("half") along the channels, tokens on the lanes.
+
+    The image is bp_values, bp_indices: [group][n][token padded to 32].
+    """
+    matrices, copies = _copied(Matrices(1, tokens, channels), None, pattern, config)
+    return _from_rows(f"prune gradient {tokens}x{channels}", matrices, copies, config)
+
+
+def conv_gradient_pass(
+    conv: ConvGeometry, channels: int, pattern: NM, config: AcceleratorConfig
+) -> Pass:
+    """SDGP of a convolution: bp_values, bp_indices, [tap][group][n][input pixel padded to 32].
+
+    "half" is dY inside a frame of zeros, `gradients.Frame`; channels: outputs. Raises
+    UnsupportedError for a stride, since zeros between the pixels cannot be loaded.
+    """
+    frame = Frame(conv, channels)
+    tokens = conv.batch * conv.in_hw[0] * conv.in_hw[1]
+    copy = Copy.packed("bp", pattern, Matrices(conv.taps, tokens, channels), config)
+    placed = Placement.of({"half": prod(frame.shape) * VALUE_BYTES}, [copy])
+    job = FramedPrune(frame, placed.addresses["half"], copy.placed(placed.addresses), config)
+    return _pass(f"prune gradient {frame.shape}", [[job]], placed, config)
+
+
+def transpose_pass(rows: int, columns: int, config: AcceleratorConfig) -> Pass:
+    """FP16 [row][column padded to 8] ("half") as [column][row padded to 8] ("bp_values")."""
+    matrices = Matrices(1, rows, columns)
+    copy = Copy("bp", matrices, 1, 1, transposed=True, indexed=False, lane_padding=CHANNEL_UNIT)
+    return _from_rows(f"transpose {rows}x{columns}", matrices, [copy], config)
+
+
+def vector_pass(
+    kinds: Sequence[str],
+    tokens: int,
+    channels: int,
+    config: AcceleratorConfig,
+    *,
+    source: str = "float16",
+    result: str = "float16",
+    scale: float = 1.0,
+) -> Pass:
+    """Elementwise `kinds`, one after the other, on [token][channel padded to 8] from source to result.
+
+    kinds: see `vectors.KINDS`. Tensors: source, result, and operand_0, operand_1, ... for the kinds
+    with a second operand: FP16 of the same shape, for bias one FP32 row. source, result: their dtypes.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UnsupportedError(unknown_name("vector kind", kind, KINDS))
+    matrices = Matrices(1, tokens, channels)
+    if "bias" not in kinds:
+        matrices = _flat(matrices)
+    tensors = {"source": Tensor(0, SPACES[source], matrices.columns)}
+    tensors["result"] = Tensor(0, SPACES[result], matrices.columns)
+    tensors |= _operands(kinds, matrices.columns)
+    sizes = {
+        name: tensor.row_bytes * (1 if tensor.repeated else matrices.rows)
+        for name, tensor in tensors.items()
+    }
+    placed = Placement.of(sizes, [])
+    at = {name: replace(item, address=placed.addresses[name]) for name, item in tensors.items()}
+    operands = tuple(at.get(f"operand_{index}") for index in range(len(kinds)))
+    job = Elementwise(matrices, tuple(kinds), at["source"], operands, at["result"], config, scale)
+    return _pass(f"{'+'.join(kinds)} {tokens}x{channels}", [[job]], placed, config)
+
+
+def bias_gradient_pass(tokens: int, channels: int, config: AcceleratorConfig) -> Pass:
+    """The sums db of dY [token][channel padded to 8] ("source") over tokens, FP32 ("result").
+
+    Each tile's rows are added in order, then the tiles' sums in the same way ("sums_0", ...).
+    """
+    name, rows, level = f"bias gradient {tokens}x{channels}", tokens, 0
+    source = Tensor(0, Space.ACC16, channels)
+    addresses, end = {"source": 0}, padded(source.row_bytes * tokens, PAGE_BYTES)
+    sections: list[Section] = []
+    while level == 0 or rows > 1:
+        matrices, target = Matrices(1, rows, channels), Tensor(end, Space.ACC, channels)
+        job = ColumnSum(matrices, source, target, config)
+        tile = _fastest_tile(name, job, config)
+        sections += job.sections(tile)
+        rows, source = -(-rows // tile.rows), target
+        addresses["result" if rows == 1 else f"sums_{level}"] = end
+        end, level = padded(end + target.row_bytes * rows, PAGE_BYTES), level + 1
+    return Pass(name, config, tuple(sections), addresses, end, cost(sections, config))
+
+
+class Job(Protocol):
+    """Work over matrices that can be cut into tiles."""
+
+    @property
+    def matrices(self) -> Matrices: ...
+
+    @property
+    def units(self) -> tuple[int, int]:
+        """Rows and columns that a tile must keep together."""
+
+    def fits(self, tile: Tile) -> bool: ...
+
+    def sections(self, tile: Tile) -> Iterator[Section]: ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Tensors of a pass in DRAM, one after the other."""
+
+    addresses: Mapping[str, int]
+    size_bytes: int
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, int], copies: Sequence[Copy]) -> "Placement":
+        """Addresses of tensors, then of the planes of copies."""
+        addresses, end = {}, 0
+        for name, size in [
+            *sizes.items(),
+            *(item for copy in copies for item in copy.sizes.items()),
+        ]:
+            addresses[name] = end
+            end = padded(end + size, PAGE_BYTES)
+        return cls(addresses, end)
+
+    @property
+    def half(self) -> int | None:
+        """Of the FP16 weight: a dense FF copy is one."""
+        return self.addresses.get("half", self.addresses.get("ff_values"))
+
+    def of_copies(self, copies: Sequence[Copy]) -> tuple[Copy, ...]:
+        """Copies at their addresses."""
+        return tuple(copy.placed(self.addresses) for copy in copies)
+
+
+def _matrices(weight_shape: tuple[int, ...], conv_groups: int) -> Matrices:
+    """A weight as [conv group, tap] matrices of inputs x outputs."""
+    layout = Layout(weight_shape, 1, conv_groups)
+    return Matrices(layout.conv_groups * layout.taps, layout.reduction, layout.lanes)
+
+
+def _joined(matrices: Matrices) -> Matrices:
+    """All rows as one matrix."""
+    return Matrices(1, matrices.count * matrices.rows, matrices.columns)
+
+
+def _flat(matrices: Matrices) -> Matrices:
+    """All values as one row."""
+    columns = padded(matrices.columns, CHANNEL_UNIT)
+    return Matrices(1, 1, matrices.count * matrices.rows * columns)
+
+
+def _rows_bytes(matrices: Matrices, lane_padding: int, value_bytes: int) -> int:
+    """Bytes of all matrices."""
+    row = padded(matrices.columns, lane_padding) * value_bytes
+    return matrices.count * matrices.rows * row
+
+
+def _copied(
+    matrices: Matrices, ff: Pattern | None, bp: Pattern | None, config: AcceleratorConfig
+) -> tuple[Matrices, list[Copy]]:
+    """The copies. Matrices are joined where no group of a copy crosses from one to the next."""
+    if bp is None and not (isinstance(ff, NM) and matrices.rows % ff.m):
+        matrices = _joined(matrices)
+    patterns = {"ff": ff, "bp": bp}
+    copies = [
+        Copy.packed(name, pattern, matrices, config)
+        for name, pattern in patterns.items()
+        if pattern is not None
+    ]
+    return matrices, copies
+
+
+def _packings(
+    matrices: Matrices, placed: Placement, copies: Sequence[Copy], config: AcceleratorConfig
+) -> list[list[Job]]:
+    """Plans that pack the FP16 weight: all copies of a tile together, or one copy after the other."""
+    row_bytes = padded(matrices.columns, PACKED_LANES) * VALUE_BYTES
+    job = Prune(matrices, placed.half or 0, row_bytes, placed.of_copies(copies), config)
+    alone: list[Job] = [replace(job, copies=(copy,)) for copy in job.copies]
+    return [[job], alone] if len(alone) > 1 else [[job]]
+
+
+def _from_rows(
+    name: str, matrices: Matrices, copies: Sequence[Copy], config: AcceleratorConfig
+) -> Pass:
+    """Copies of an activation tensor."""
+    row_bytes = padded(matrices.columns, CHANNEL_UNIT) * VALUE_BYTES
+    placed = Placement.of({"half": matrices.rows * row_bytes}, copies)
+    job = Prune(matrices, placed.addresses["half"], row_bytes, placed.of_copies(copies), config)
+    return _pass(name, [[job]], placed, config)
+
+
+def _operands(kinds: Sequence[str], columns: int) -> dict[str, Tensor]:
+    """Second operands of the kinds that have one."""
+    tensors = {}
+    for index, kind in enumerate(kinds):
+        if kind == "bias":
+            tensors[f"operand_{index}"] = Tensor(0, Space.ACC, columns, repeated=True)
+        elif kind in TWO_TENSORS:
+            tensors[f"operand_{index}"] = Tensor(0, Space.ACC16, columns)
+    return tensors
+
+
+def _pass(
+    name: str, plans: Sequence[Sequence[Job]], placed: Placement, config: AcceleratorConfig
+) -> Pass:
+    """The fastest plan, each of its jobs under its fastest tile."""
+    found: list[Pass] = []
+    refused: list[str] = []
+    for plan in plans:
+        try:
+            sections = [
+                section
+                for job in plan
+                for section in job.sections(_fastest_tile(name, job, config))
+            ]
+        except UnsupportedError as error:
+            refused.append(str(error))
+            continue
+        price = cost(sections, config)
+        addresses, size = placed.addresses, placed.size_bytes
+        found.append(Pass(name, config, tuple(sections), addresses, size, price))
+    if not found:
+        raise UnsupportedError("; ".join(dict.fromkeys(refused)))
+    return min(found, key=lambda item: item.cycles)
+
+
+def _fastest_tile(name: str, job: Job, config: AcceleratorConfig) -> Tile:
+    """Of the tiles that the scratchpads hold. A tie goes to the smaller tile."""
+    listed = tiles(job.matrices, *job.units)
+    fitting = [tile for tile in listed if job.fits(tile)]
+    if not fitting:
+        least = listed[0]
+        raise UnsupportedError(
+            f"{name} on {config.name}: expected scratchpads whose halves hold a tile of "
+            f"{least.rows} x {least.columns}, the smallest that keeps groups and lanes whole"
+        )
+    return min(fitting, key=lambda tile: cost(job.sections(tile), config).cycles)

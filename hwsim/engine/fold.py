@@ -1,0 +1,98 @@
+"""WS: the cycles of one fold, and what the next one waits for."""
+
+from dataclasses import dataclass
+
+from ..constants import PARTIAL_SUM_WRITE_CYCLES
+from .walk import Fold, Walk, ceil_div
+from .work import Work
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """One fold of one column tile.
+
+    slots: occupied by one step (Ir tokens). entry_cycles: n * S, of a step on the array.
+    read_cycles: of a step at the feeder. steps: ceil(tokens / Ir). weight_cycles: load of the pairs.
+    sum_cycles: D, from a step's start until a later fold may read its partial sums.
+    """
+
+    column_tile: int
+    slots: int
+    n: int
+    entry_cycles: int
+    read_cycles: int
+    steps: int
+    weight_cycles: int
+    sum_cycles: int
+
+    @property
+    def load_cycles(self) -> int:
+        """Until the first step may start, when no fold before it hides the load."""
+        return max(self.weight_cycles, self.read_cycles)
+
+    @property
+    def step_cycles(self) -> int:
+        """P."""
+        return max(self.entry_cycles, self.read_cycles)
+
+    @property
+    def last_tokens(self) -> int:
+        """From the fold's start until its last step."""
+        return (self.steps - 1) * self.step_cycles
+
+    @property
+    def sums_written(self) -> int:
+        """From the fold's start until the last slot of its last step is in the banks."""
+        return self.last_tokens + self.sum_cycles + self.slots - 1
+
+    def spacing(self, following: "FoldPlan") -> int:
+        """Cycles from this fold's start to the start of `following`."""
+        return max(
+            self.steps * self.step_cycles, following.weight_cycles, self._sums_ready(following)
+        )
+
+    def _sums_ready(self, following: "FoldPlan") -> int:
+        """Until no step of a faster `following` fold reads its partial sums before they are written."""
+        if following.column_tile != self.column_tile:
+            return 0
+        gained = max(0, self.step_cycles - following.step_cycles)
+        return self.sum_cycles + (self.steps - 1) * gained
+
+    def work(self, last: bool) -> Work:
+        """Of all steps. After the last step of a MATMUL the feeder has nothing to bring."""
+        waits = self.steps - 1 if last else self.steps
+        busy = self.steps * self.n * self.slots
+        return Work(
+            busy=busy,
+            adder=self.steps * self.entry_cycles - busy,
+            data=waits * (self.step_cycles - self.entry_cycles),
+        )
+
+
+def fold_plans(walk: Walk) -> list[FoldPlan]:
+    """Column tiles outermost, folds inside."""
+    folds = walk.folds()
+    return [
+        _plan(walk, fold, number, columns)
+        for number, columns in enumerate(walk.column_tiles())
+        for fold in folds
+    ]
+
+
+def _plan(walk: Walk, fold: Fold, column_tile: int, columns: int) -> FoldPlan:
+    config = walk.config
+    slot_columns = ceil_div(columns, config.cols)
+    slots = walk.ir * slot_columns
+    slot_cycles = max(slots, config.add_latency)
+    reads = max(fold.words, ceil_div(walk.m, config.act_values_per_row_cycle))
+    row_skew = (walk.n - 1) * slot_cycles + config.add_latency + 1
+    return FoldPlan(
+        column_tile=column_tile,
+        slots=slots,
+        n=walk.n,
+        entry_cycles=walk.n * slot_cycles,
+        read_cycles=walk.ir * reads,
+        steps=ceil_div(walk.tokens, walk.ir),
+        weight_cycles=config.rows * walk.n * slot_columns,
+        sum_cycles=config.rows * row_skew + PARTIAL_SUM_WRITE_CYCLES,
+    )

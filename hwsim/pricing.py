@@ -1,0 +1,360 @@
+"""Price a workload: exact cycles of every operation's program, under the fastest schedule for each.
+
+Matrix products, the SGD update with both packed copies, and online pruning are programs of the
+accelerator (simulated). Everything else is a streaming bound (modelled). Each operation is a program
+of its own and runs alone; its cycles include start, drain and HALT.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import repeat
+
+from cosparse.spec import (
+    NM,
+    Dense,
+    Gemm,
+    Kind,
+    Pattern,
+    Phase,
+    UnsupportedError,
+    Vector,
+    Workload,
+)
+from cosparse.spec.errors import unknown_name
+
+from .compile.counts import count
+from .compile.passes import (
+    Pass,
+    conv_gradient_pass,
+    gradient_pass,
+    prune_pass,
+    transpose_pass,
+    update_pass,
+)
+from .config import AcceleratorConfig
+from .constants import INSTRUCTION_BYTES, VALUE_BYTES
+from .dram import ceil_div, transfer_cycles
+from .energy import EventCounts
+from .schedule import Schedule, schedules
+from .support import DATAFLOWS
+
+
+@dataclass(frozen=True)
+class Interleave:
+    """Outputs that one PE works on in turn: `columns` (Ic) times `rows` (Ir)."""
+
+    columns: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class LayerTiming:
+    """One operation on the accelerator.
+
+    kind: simulated or modelled. cycles: of its program, array_cycles: the MATMULs' durations,
+    bandwidth_cycles: the least that the memory needs for its bytes; the two overlap. prune_cycles:
+    SORE's passes before (and after) the product. utilisation: issued MACs / (R * C * cycles).
+    array: PE-cycles of the array by cause, which sum to R * C * array_cycles.
+    candidates: for each dataflow the cycles of its best schedule, or why it cannot run.
+    """
+
+    name: str
+    phase: Phase
+    kind: Kind
+    cycles: int
+    bandwidth_cycles: int
+    dram_bytes: int
+    dataflow: str | None = None
+    interleave: Interleave | None = None
+    array_cycles: int = 0
+    prune_cycles: int = 0
+    macs: int = 0
+    issued_macs: int = 0
+    utilisation: float = 0.0
+    array: Mapping[str, int] = field(default_factory=dict)
+    candidates: Mapping[str, int | str] = field(default_factory=dict)
+    events: EventCounts = EventCounts()
+
+    @property
+    def bound(self) -> str:
+        """What limits the time: "compute" or "bandwidth"."""
+        return "compute" if self.array_cycles >= self.bandwidth_cycles else "bandwidth"
+
+
+def price(
+    workload: Workload,
+    config: AcceleratorConfig,
+    *,
+    dataflows: Sequence[str] = tuple(DATAFLOWS),
+    fallback: str | None = None,
+    pregenerate: bool = True,
+) -> list[LayerTiming]:
+    """Timings in the workload's order, each GEMM under the fastest of `dataflows` (a tie goes to OS).
+
+    fallback: the dataflow of products that run in none of `dataflows`. pregenerate: whether the packed
+    copies are made with the update, or by a pass over the FP16 weight before each phase that reads one.
+    Raises UnsupportedError for an unknown dataflow and for a GEMM that the accelerator refuses.
+    """
+    for dataflow in (*dataflows, *([fallback] if fallback else [])):
+        if dataflow not in DATAFLOWS:
+            raise UnsupportedError(unknown_name("dataflow", dataflow, DATAFLOWS))
+    pricer = _Pricer(workload, config, dataflows, fallback, pregenerate)
+    return [pricer.timing(op) for op in workload.ops]
+
+
+def total(timings: Iterable[LayerTiming], phase: Phase | None = None) -> int:
+    """Cycles of all operations, or of one phase's. Operations run one after the other."""
+    return sum(timing.cycles for timing in timings if phase is None or timing.phase is phase)
+
+
+def product_schedules(
+    workload: Workload, config: AcceleratorConfig, gemm: Gemm
+) -> dict[str, Schedule]:
+    """The fastest schedule of one product in each dataflow. Raises UnsupportedError where none runs it."""
+    return _Pricer(workload, config, tuple(DATAFLOWS), None, True).schedules(gemm)[0]
+
+
+class _Pricer:
+    """Prices the operations of one workload; equal products are scheduled once."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        config: AcceleratorConfig,
+        dataflows: Sequence[str],
+        fallback: str | None,
+        pregenerate: bool,
+    ) -> None:
+        self._config = config
+        self._dataflows = [name for name in DATAFLOWS if name in dataflows]
+        self._fallback = [] if fallback is None else [fallback]
+        self._stems = _stems(workload)
+        self._weights = _weights(workload, pregenerate)
+        self._known: dict[Gemm, LayerTiming] = {}
+
+    def timing(self, op: Gemm | Vector) -> LayerTiming:
+        """One operation."""
+        if isinstance(op, Gemm):
+            return self._gemm(op)
+        weight = self._weights.get(op.name)
+        if weight is not None and op.phase in (Phase.UPDATE, Phase.PRUNE):
+            return _weight_timing(op, weight, self._config)
+        return _vector_timing(op, self._config)
+
+    def _gemm(self, gemm: Gemm) -> LayerTiming:
+        anonymous = _anonymous(gemm)
+        if anonymous not in self._known:
+            self._known[anonymous] = self._schedule(gemm)
+        return replace(self._known[anonymous], name=gemm.name)
+
+    def _schedule(self, gemm: Gemm) -> LayerTiming:
+        if gemm.macs == 0:
+            return LayerTiming(gemm.name, gemm.phase, Kind.SIMULATED, 0, 0, 0)
+        return _gemm_timing(gemm, *self.schedules(gemm), self._config)
+
+    def schedules(self, gemm: Gemm) -> tuple[dict[str, Schedule], dict[str, str]]:
+        """The fastest schedule in each dataflow, and why others cannot run; at least one can."""
+        flat = gemm.name in self._stems and _narrow(gemm, self._config)
+        found, refused = schedules(gemm, self._config, self._dataflows, flat=flat)
+        if not found and self._fallback:
+            found, refused = schedules(gemm, self._config, self._fallback, flat=flat)
+        if found:
+            return found, refused
+        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
+        raise UnsupportedError(
+            f"{gemm.phase} of '{gemm.name}' on {self._config.name}: {reasons or 'no dataflow given'}"
+        )
+
+
+def _anonymous(gemm: Gemm) -> Gemm:
+    """The same product without names; layers of equal shape share a schedule."""
+    lhs, rhs = replace(gemm.lhs, tensor="lhs"), replace(gemm.rhs, tensor="rhs")
+    return replace(gemm, name="", lhs=lhs, rhs=rhs)
+
+
+def _stems(workload: Workload) -> frozenset[str]:
+    """Convolutions that read the network's input: the only ones without a gradient of it.
+
+    The host, which prepares the input, stores it as an im2col matrix.
+    """
+    trained = {gemm.name for gemm in workload.gemms if gemm.phase is Phase.WU}
+    passed = {gemm.name for gemm in workload.gemms if gemm.phase is Phase.BP}
+    return frozenset(trained - passed)
+
+
+def _narrow(gemm: Gemm, config: AcceleratorConfig) -> bool:
+    """Whether a dense convolution's channels fill less than half of R rows."""
+    if gemm.conv is None or gemm.conv.taps == 1 or gemm.sparse_operand is not None:
+        return False
+    channels = gemm.m // gemm.conv.taps if gemm.phase is Phase.WU else gemm.channels
+    return 2 * channels < config.rows
+
+
+def _gemm_timing(
+    gemm: Gemm,
+    found: Mapping[str, Schedule],
+    refused: Mapping[str, str],
+    config: AcceleratorConfig,
+) -> LayerTiming:
+    chosen = min(found.values(), key=lambda schedule: schedule.cycles)
+    passes = list(_gradient_passes(gemm, config))
+    beside, moved = sum(one.cycles for one in passes), sum(map(_pass_bytes, passes))
+    counts = count(chosen.nests, config, chosen.instructions)
+    cycles = chosen.cycles + beside
+    first = chosen.nests[0]
+    return LayerTiming(
+        name=gemm.name,
+        phase=gemm.phase,
+        kind=Kind.SIMULATED,
+        cycles=cycles,
+        bandwidth_cycles=transfer_cycles(chosen.dram_bytes + moved, config),
+        dram_bytes=chosen.dram_bytes + moved,
+        dataflow=chosen.dataflow,
+        interleave=Interleave(int(first["ic"]), int(first["ir"])),
+        array_cycles=chosen.array_cycles,
+        prune_cycles=beside,
+        macs=gemm.macs,
+        issued_macs=gemm.issued_macs,
+        utilisation=gemm.issued_macs / (config.rows * config.cols * cycles),
+        array=counts.array,
+        candidates={**{name: s.cycles + beside for name, s in found.items()}, **refused},
+        events=sum((_pass_events(one) for one in passes), counts.events),
+    )
+
+
+def _gradient_passes(gemm: Gemm, config: AcceleratorConfig) -> Iterator[Pass]:
+    """SDGP: dY packed by SORE before the product, and its result turned back to channels last.
+
+    A convolution's gradient is packed once for each tap, shifted as that tap meets it; with a stride
+    there is no program for the shift, so that each tap is charged as a pass over the input's pixels.
+    """
+    pattern = gemm.lhs.pattern
+    if isinstance(pattern, NM):
+        if gemm.conv is not None and gemm.conv.stride == (1, 1):
+            yield conv_gradient_pass(gemm.conv, gemm.channels, pattern, config)
+        else:
+            yield from repeat(gradient_pass(gemm.m, gemm.channels, pattern, config), gemm.taps)
+        yield transpose_pass(gemm.n, gemm.m, config)
+
+
+def _pass_bytes(one: Pass) -> int:
+    return one.counters["bytes_read"] + one.counters["bytes_written"]
+
+
+def _pass_events(one: Pass) -> EventCounts:
+    """A pass moves every byte through a scratchpad once on each side."""
+    counters, config = one.counters, one.config
+    return EventCounts(
+        dram_bytes_read=counters["bytes_read"],
+        dram_bytes_written=counters["bytes_written"],
+        accumulator_bytes_written=counters["bytes_read"],
+        accumulator_bytes_read=counters["bytes_written"],
+        instruction_bytes=counters["instructions"] * INSTRUCTION_BYTES,
+        sore_values=counters["sore_busy"] * config.sore_lanes,
+        wuve_elements=counters["wuve_busy"] * config.wuve_lanes,
+    )
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """One trained weight: its shape, and the pattern of each copy that a product reads."""
+
+    shape: tuple[int, ...]
+    conv_groups: int
+    ff: Pattern | None
+    bp: Pattern | None
+    pregenerate: bool
+
+
+def _weights(workload: Workload, pregenerate: bool) -> dict[str, _Weight]:
+    """By the names of their UPDATE and PRUNE operations; only SGD's update is in the hardware."""
+    shapes = {tensor.name: tensor.shape for tensor in workload.tensors}
+    readers = {(op.rhs.tensor, op.phase): op for op in workload.gemms}
+    found: dict[str, _Weight] = {}
+    for op in workload.vectors:
+        if op.phase is not Phase.UPDATE or op.kind != "sgd_momentum" or op.name not in shapes:
+            continue
+        read = {phase: readers.get((op.name, phase)) for phase in (Phase.FF, Phase.BP)}
+        shape = shapes[op.name]
+        if len(shape) < 2 or not any(read.values()):
+            continue
+        groups = max(gemm.groups for gemm in read.values() if gemm is not None)
+        ff, bp = (gemm.rhs.pattern if gemm else None for gemm in read.values())
+        weight = _Weight(shape, groups, ff, bp, pregenerate)
+        found |= dict.fromkeys((op.name, f"{op.name}.FF", f"{op.name}.BP"), weight)
+    return found
+
+
+def _weight_timing(op: Vector, weight: _Weight, config: AcceleratorConfig) -> LayerTiming:
+    """UPDATE with the dense copies; PRUNE is what a packed copy adds to it."""
+    after, before = _weight_passes(op, weight, config)
+    cycles, moved, events = after.cycles, _pass_bytes(after), _pass_events(after)
+    if before is not None:
+        cycles, moved = cycles - before.cycles, moved - _pass_bytes(before)
+        events = _beyond(events, _pass_events(before))
+    return LayerTiming(
+        name=op.name,
+        phase=op.phase,
+        kind=Kind.SIMULATED,
+        cycles=cycles,
+        bandwidth_cycles=transfer_cycles(max(0, moved), config),
+        dram_bytes=moved,
+        events=events,
+    )
+
+
+def _beyond(events: EventCounts, others: EventCounts) -> EventCounts:
+    """What `events` has more than `others`."""
+    mine, theirs = asdict(events), asdict(others)
+    return EventCounts(**{name: max(0, mine[name] - theirs[name]) for name in mine})
+
+
+def _weight_passes(
+    op: Vector, weight: _Weight, config: AcceleratorConfig
+) -> tuple[Pass, Pass | None]:
+    """The pass that includes `op`, and the one before it came in."""
+    shape, groups = weight.shape, weight.conv_groups
+    dense_ff, dense_bp = (_if_dense(pattern) for pattern in (weight.ff, weight.bp))
+    bare = update_pass(shape, groups, dense_ff, dense_bp, config)
+    if op.phase is Phase.UPDATE:
+        return bare, None
+    forward = op.name.endswith(".FF")
+    if not weight.pregenerate:
+        ff, bp = (weight.ff, None) if forward else (None, weight.bp)
+        return prune_pass(shape, groups, ff, bp, config), None
+    with_ff = update_pass(shape, groups, weight.ff, dense_bp, config)
+    if forward:
+        return with_ff, bare
+    return update_pass(shape, groups, weight.ff, weight.bp, config), with_ff
+
+
+def _if_dense(pattern: Pattern | None) -> Pattern | None:
+    return pattern if isinstance(pattern, Dense) else None
+
+
+def _vector_timing(op: Vector, config: AcceleratorConfig) -> LayerTiming:
+    """max(elements / lanes, bytes / bandwidth): SORE's lanes for PRUNE, WUVE's for everything else."""
+    lanes = config.sore_lanes if op.phase is Phase.PRUNE else config.wuve_lanes
+    bandwidth = transfer_cycles(op.bytes, config)
+    start = config.dram_latency_cycles if op.elements or op.bytes else 0
+    return LayerTiming(
+        name=op.name,
+        phase=op.phase,
+        kind=Kind.MODELLED,
+        cycles=max(ceil_div(op.elements, lanes), bandwidth) + start,
+        bandwidth_cycles=bandwidth,
+        dram_bytes=op.bytes,
+        events=_vector_events(op),
+    )
+
+
+def _vector_events(op: Vector) -> EventCounts:
+    """Results are written once in FP16; whatever else moves is read."""
+    written = min(op.bytes, op.elements * VALUE_BYTES)
+    return EventCounts(
+        dram_bytes_read=op.bytes - written,
+        dram_bytes_written=written,
+        accumulator_bytes_written=op.bytes,
+        accumulator_bytes_read=op.bytes,
+        wuve_elements=op.elements,
+    )
