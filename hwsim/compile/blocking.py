@@ -9,6 +9,7 @@ from typing import Any
 from hwsim.constants import BLOCK_INDEX_BYTES, DRAM_ALIGNMENT_BYTES, VALUE_BYTES
 from hwsim.jit import compiled
 
+from .state import ACT_LANES, LANES, ROWS
 from .transfers import (
     COLUMN,
     ceil_div,
@@ -25,6 +26,8 @@ PE_BYTES = (32, 128, 512, 2048, 8192)
 
 INTERLEAVES = ((1, 1), (2, 1), (1, 2), (4, 1), (2, 2), (8, 1), (4, 2), (16, 1), (8, 2))
 """(Ic, Ir), powers of two: each column or row count of a power of two is met without idle slots."""
+
+_TRIED_IMAGES = 32
 
 TILINGS = len(PE_BYTES) * len(INTERLEAVES)
 """Tilings of one product and dataflow."""
@@ -183,19 +186,38 @@ def _grow_columns(nest: Any, wgt_limit: int, acc_limit: int, shape: Any) -> None
 
 @compiled
 def _grow_spatial(nest: Any, act_limit: int, wgt_limit: int, acc_limit: int, shape: Any) -> None:
-    """Double the token rows, then the images, while everything fits."""
+    """Double the token rows while everything fits, then take as many images as do."""
     while nest.block_h < nest.out_h:
         before = nest.block_h
         nest.block_h = min(2 * before, nest.out_h)
         if not _all_fit(nest, act_limit, wgt_limit, acc_limit, shape):
             nest.block_h = before
             return
+    if nest.lhs != COLUMN:
+        _fill_tiles(nest, act_limit, acc_limit, shape)
+        return
     while nest.block_images < nest.images:
         before = nest.block_images
         nest.block_images = min(2 * before, nest.images)
         if not _all_fit(nest, act_limit, wgt_limit, acc_limit, shape):
             nest.block_images = before
             return
+
+
+@compiled
+def _fill_tiles(nest: Any, act_limit: int, acc_limit: int, shape: Any) -> None:
+    """Of the largest counts of images that fit, take the one that leaves the fewest rows empty."""
+    nest.block_images = 1
+    most = min(act_limit // act_words(nest, shape[ACT_LANES]), nest.images)
+    most = min(most, acc_limit // acc_words(nest, shape[LANES]))
+    span, fewest = nest.ir * shape[ROWS], -1
+    for images in range(most, max(0, most // 2, most - _TRIED_IMAGES), -1):
+        whole, rest = nest.images // images, nest.images % images
+        tokens = nest.out_h * nest.out_w
+        tiles = whole * ceil_div(images * tokens, span) + ceil_div(rest * tokens, span)
+        if fewest < 0 or tiles < fewest:
+            fewest = tiles
+            nest.block_images = images
 
 
 @compiled

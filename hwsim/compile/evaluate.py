@@ -28,6 +28,7 @@ def shape_vector(config: AcceleratorConfig) -> Any:
             config.weight_half_words,
             config.accumulator_half_words,
             config.burst_bytes,
+            config.rows,
         ],
         np.int64,
     )

@@ -46,7 +46,7 @@ def gemm_nests(gemm: Gemm, config: AcceleratorConfig, *, flat: bool = False) -> 
 
 
 def _rows(gemm: Gemm, config: AcceleratorConfig, flat: bool) -> Iterator[Fields]:
-    if gemm.conv is None or flat or gemm.conv.taps == 0:
+    if gemm.conv is None or flat or _is_matrix(gemm.conv):
         yield _matrix_gradient(gemm) if gemm.phase is Phase.WU else _matrix(gemm, config)
     elif gemm.phase is Phase.BP and not isinstance(gemm.lhs.pattern, Dense):
         yield _matrix(gemm, config)
@@ -56,6 +56,11 @@ def _rows(gemm: Gemm, config: AcceleratorConfig, flat: bool) -> Iterator[Fields]
         yield _weight_gradient(gemm, gemm.conv)
     else:
         yield _forward(gemm, gemm.conv, config)
+
+
+def _is_matrix(conv: ConvGeometry) -> bool:
+    """A convolution whose tokens are its pixels: they may be cut anywhere, not only between rows."""
+    return conv.taps == 1 and conv.stride == (1, 1) and conv.padding == (0, 0)
 
 
 def padded(value: int, multiple: int) -> int:

@@ -35,8 +35,8 @@ DMA_REGISTERS = 10
 STCE_REGISTERS = 30
 """Registers of a bank, padded to CONFIG's pairs."""
 
-ACT_LANES, LANES, ACT_HALF, WGT_HALF, ACC_HALF, BURST = range(6)
-"""Slots of the `shape` vector: lanes of ACT and WGT words, words of the halves, bytes of a burst."""
+ACT_LANES, LANES, ACT_HALF, WGT_HALF, ACC_HALF, BURST, ROWS = range(7)
+"""Slots of the `shape` vector: lanes of ACT and WGT words, words of the halves, burst bytes, R."""
 
 ROLE_CB, ROLE_TX, ROLE_TY, ROLE_B, ROLE_YB, ROLE_IB, ROLE_G = range(7)
 LEVELS = 7
