@@ -105,9 +105,7 @@ def test_list_and_doctor_from_an_empty_folder(installed, tmp_path):
         "resnet50-timing",
         "bring-your-own",
         "sat_reconstruction",
-    } == set(
-        names["scenarios"]
-    )
+    } == set(names["scenarios"])
     checks = {
         c["name"]: c
         for c in json.loads(call(installed / "cosparse", "doctor", "--json", cwd=tmp_path))
