@@ -5,8 +5,9 @@ accelerator (simulated). Everything else is a streaming bound (modelled). Each o
 of its own and runs alone; its cycles include start, drain and HALT.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import repeat
 
 from cosparse.spec import (
@@ -131,6 +132,7 @@ class _Pricer:
         self._stems = _stems(workload)
         self._weights = _weights(workload, pregenerate)
         self._known: dict[Gemm, LayerTiming] = {}
+        self._passes = _Passes(cache(update_pass), cache(prune_pass))
 
     def timing(self, op: Gemm | Vector) -> LayerTiming:
         """One operation."""
@@ -138,7 +140,7 @@ class _Pricer:
             return self._gemm(op)
         weight = self._weights.get(op.name)
         if weight is not None and op.phase in (Phase.UPDATE, Phase.PRUNE):
-            return _weight_timing(op, weight, self._config)
+            return _weight_timing(op, weight, self._config, self._passes)
         return _vector_timing(op, self._config)
 
     def _gemm(self, gemm: Gemm) -> LayerTiming:
@@ -256,6 +258,14 @@ def _pass_events(one: Pass) -> EventCounts:
 
 
 @dataclass(frozen=True)
+class _Passes:
+    """`update_pass` and `prune_pass`, each tiling searched once for equal weights."""
+
+    update: Callable[..., Pass]
+    prune: Callable[..., Pass]
+
+
+@dataclass(frozen=True)
 class _Weight:
     """One trained weight: its shape, and the pattern of each copy that a product reads."""
 
@@ -285,9 +295,11 @@ def _weights(workload: Workload, pregenerate: bool) -> dict[str, _Weight]:
     return found
 
 
-def _weight_timing(op: Vector, weight: _Weight, config: AcceleratorConfig) -> LayerTiming:
+def _weight_timing(
+    op: Vector, weight: _Weight, config: AcceleratorConfig, passes: _Passes
+) -> LayerTiming:
     """UPDATE with the dense copies; PRUNE is what a packed copy adds to it."""
-    after, before = _weight_passes(op, weight, config)
+    after, before = _weight_passes(op, weight, config, passes)
     cycles, moved, events = after.cycles, _pass_bytes(after), _pass_events(after)
     if before is not None:
         cycles, moved = cycles - before.cycles, moved - _pass_bytes(before)
@@ -310,22 +322,22 @@ def _beyond(events: EventCounts, others: EventCounts) -> EventCounts:
 
 
 def _weight_passes(
-    op: Vector, weight: _Weight, config: AcceleratorConfig
+    op: Vector, weight: _Weight, config: AcceleratorConfig, passes: _Passes
 ) -> tuple[Pass, Pass | None]:
     """The pass that includes `op`, and the one before it came in."""
     shape, groups = weight.shape, weight.conv_groups
     dense_ff, dense_bp = (_if_dense(pattern) for pattern in (weight.ff, weight.bp))
-    bare = update_pass(shape, groups, dense_ff, dense_bp, config)
+    bare = passes.update(shape, groups, dense_ff, dense_bp, config)
     if op.phase is Phase.UPDATE:
         return bare, None
     forward = op.name.endswith(".FF")
     if not weight.pregenerate:
         ff, bp = (weight.ff, None) if forward else (None, weight.bp)
-        return prune_pass(shape, groups, ff, bp, config), None
-    with_ff = update_pass(shape, groups, weight.ff, dense_bp, config)
+        return passes.prune(shape, groups, ff, bp, config), None
+    with_ff = passes.update(shape, groups, weight.ff, dense_bp, config)
     if forward:
         return with_ff, bare
-    return update_pass(shape, groups, weight.ff, weight.bp, config), with_ff
+    return passes.update(shape, groups, weight.ff, weight.bp, config), with_ff
 
 
 def _if_dense(pattern: Pattern | None) -> Pattern | None:
