@@ -10,8 +10,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from pathlib import Path
+from textwrap import fill
 
 from .constants import CONSTANTS
+from .host import COUNTERS_OFFSET, COUNTERS_STRIDE, Counter, Error
+from .host import REGISTERS as HOST_REGISTERS
 from .isa import (
     COMMON,
     FIELDS,
@@ -43,6 +46,8 @@ _ENUMS: tuple[tuple[str, str, type[IntEnum], int], ...] = (
     ("flow_e", "Flow", Flow, 1),
     ("lhs_e", "Lhs", Lhs, 1),
     ("vector_op_e", "Vector", VectorOp, 4),
+    ("error_e", "Error", Error, 4),
+    ("counter_e", "Counter", Counter, 3),
 )
 """Type, prefix of its members, Python enumeration, bits."""
 
@@ -62,7 +67,8 @@ def sv_package() -> str:
     parts += [_enum(*row) for row in _ENUMS]
     parts += [_instruction(op) for op in Op]
     for unit in Unit:
-        parts += [_registers(unit), _bank(unit)]
+        parts += [_registers(unit), _bank(unit), _register_widths(unit)]
+    parts += _host()
     return "\n".join([*parts, "endpackage : cosparse_pkg\n"])
 
 
@@ -77,6 +83,17 @@ def _constants() -> Iterator[str]:
     ]
     for name, value, meaning in rows:
         yield f"  /// {meaning}\n  parameter int unsigned {name} = {value};"
+    yield ""
+
+
+def _host() -> Iterator[str]:
+    rows = [(f"host_{name}", item.offset, item.meaning) for name, item in HOST_REGISTERS.items()]
+    rows += [
+        ("host_counters", COUNTERS_OFFSET, "counters of the first unit, see counter_e"),
+        ("host_counters_stride", COUNTERS_STRIDE, "bytes from unit to unit"),
+    ]
+    for name, offset, meaning in rows:
+        yield f"  /// {meaning}\n  parameter logic [11:0] {_camel(name)} = 12'h{offset:03x};"
     yield ""
 
 
@@ -119,6 +136,19 @@ def _bank(unit: Unit) -> str:
     members = "\n".join(_member(item) for item in reversed(REGISTERS[unit]))
     name = f"{unit.name.lower()}_bank_t"
     return _typedef("struct packed", members, name, f"A descriptor bank of {unit.name}")
+
+
+def _register_widths(unit: Unit) -> str:
+    registers = REGISTERS[unit]
+    prefix = _camel(unit.name)
+    widths = ", ".join(f"8'd{item.bits}" for item in reversed(registers))
+    return (
+        f"  /// Registers of a {unit.name} bank\n"
+        f"  parameter int unsigned {prefix}Registers = {len(registers)};\n"
+        f"  /// Bits of each of them, the first one lowest\n"
+        f"  parameter logic [{8 * len(registers) - 1}:0] {prefix}RegisterWidths = {{\n"
+        f"{fill(widths, 98, initial_indent='    ', subsequent_indent='    ')}\n  }};\n"
+    )
 
 
 def _member(item: Field) -> str:

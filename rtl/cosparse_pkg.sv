@@ -106,6 +106,28 @@ package cosparse_pkg;
     VectorColsum = 4'd6
   } vector_op_e;
 
+  /// Why a run stopped before HALT.
+  typedef enum logic [3:0] {
+    ErrorNone        = 4'd0,
+    ErrorInstruction = 4'd1,
+    ErrorDescriptor  = 4'd2,
+    ErrorAddress     = 4'd3,
+    ErrorBus         = 4'd4,
+    ErrorSemaphore   = 4'd5,
+    ErrorWatchdog    = 4'd6
+  } error_e;
+
+  /// What a unit did in a cycle; the counters of a unit sum to the cycles of the run.
+  typedef enum logic [2:0] {
+    CounterBusy      = 3'd0,
+    CounterToken     = 3'd1,
+    CounterData      = 3'd2,
+    CounterBandwidth = 3'd3,
+    CounterAdder     = 3'd4,
+    CounterDrain     = 3'd5,
+    CounterIdle      = 3'd6
+  } counter_e;
+
   /// HALT, 128 bits
   typedef struct packed {
     logic [91:0] reserved;  // zero
@@ -239,6 +261,13 @@ package cosparse_pkg;
     logic [31:0] run_bytes;  // contiguous bytes in DRAM
   } dma_bank_t;
 
+  /// Registers of a DMA bank
+  parameter int unsigned DmaRegisters = 9;
+  /// Bits of each of them, the first one lowest
+  parameter logic [71:0] DmaRegisterWidths = {
+    8'd20, 8'd32, 8'd40, 8'd24, 8'd40, 8'd24, 8'd40, 8'd24, 8'd32
+  };
+
   /// Registers of a STCE bank
   typedef enum logic [4:0] {
     StceFlow = 5'd0,
@@ -305,6 +334,15 @@ package cosparse_pkg;
     logic flow;  // see Flow
   } stce_bank_t;
 
+  /// Registers of a STCE bank
+  parameter int unsigned StceRegisters = 29;
+  /// Bits of each of them, the first one lowest
+  parameter logic [231:0] StceRegisterWidths = {
+    8'd16, 8'd20, 8'd20, 8'd24, 8'd20, 8'd20, 8'd20, 8'd24, 8'd16, 8'd16, 8'd16, 8'd16, 8'd24,
+    8'd24, 8'd16, 8'd16, 8'd24, 8'd24, 8'd24, 8'd24, 8'd24, 8'd2, 8'd5, 8'd5, 8'd5, 8'd1, 8'd1,
+    8'd1, 8'd1
+  };
+
   /// Registers of a SORE bank
   typedef enum logic [4:0] {
     SoreN = 5'd0,
@@ -326,6 +364,13 @@ package cosparse_pkg;
     logic [4:0] m;  // values of a group
     logic [4:0] n;  // values kept of a group; n = m keeps all of them
   } sore_bank_t;
+
+  /// Registers of a SORE bank
+  parameter int unsigned SoreRegisters = 7;
+  /// Bits of each of them, the first one lowest
+  parameter logic [55:0] SoreRegisterWidths = {
+    8'd20, 8'd20, 8'd1, 8'd24, 8'd24, 8'd5, 8'd5
+  };
 
   /// Registers of a WUVE bank
   typedef enum logic [4:0] {
@@ -354,5 +399,41 @@ package cosparse_pkg;
     logic [19:0] words;  // words of a row
     logic [23:0] rows;  // rows of the operands
   } wuve_bank_t;
+
+  /// Registers of a WUVE bank
+  parameter int unsigned WuveRegisters = 10;
+  /// Bits of each of them, the first one lowest
+  parameter logic [79:0] WuveRegisterWidths = {
+    8'd32, 8'd32, 8'd32, 8'd32, 8'd1, 8'd20, 8'd20, 8'd20, 8'd20, 8'd24
+  };
+
+  /// write bit 0: start; read: 0
+  parameter logic [11:0] HostControl = 12'h000;
+  /// bit 0 running, 1 done, 2 error, 3 NONFINITE
+  parameter logic [11:0] HostStatus = 12'h008;
+  /// bit 0 pending, write 1 to clear; bit 1 enable
+  parameter logic [11:0] HostInterrupt = 12'h010;
+  /// bits 3..0 code, 5..4 unit
+  parameter logic [11:0] HostError = 12'h018;
+  /// byte address of the instruction or of the burst
+  parameter logic [11:0] HostErrorAddress = 12'h020;
+  /// cycles of the run
+  parameter logic [11:0] HostCycles = 12'h028;
+  /// first byte of DRAM that transfers may touch
+  parameter logic [11:0] HostWindowFirst = 12'h030;
+  /// last byte of DRAM that transfers may touch
+  parameter logic [11:0] HostWindowLast = 12'h038;
+  /// byte address of the instructions of DMA
+  parameter logic [11:0] HostStreamDma = 12'h040;
+  /// byte address of the instructions of STCE
+  parameter logic [11:0] HostStreamStce = 12'h048;
+  /// byte address of the instructions of SORE
+  parameter logic [11:0] HostStreamSore = 12'h050;
+  /// byte address of the instructions of WUVE
+  parameter logic [11:0] HostStreamWuve = 12'h058;
+  /// counters of the first unit, see counter_e
+  parameter logic [11:0] HostCounters = 12'h100;
+  /// bytes from unit to unit
+  parameter logic [11:0] HostCountersStride = 12'h040;
 
 endpackage : cosparse_pkg

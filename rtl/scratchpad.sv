@@ -1,0 +1,32 @@
+/// One block RAM: one read port, one write port with an enable for each lane.
+///
+/// A read address in cycle t gives its word in cycle t + 1, as it was before the write of cycle t.
+/// The output holds its value while `re_i` is low. Contents are unknown until they are written.
+module scratchpad #(
+  /// Words.
+  parameter int unsigned Words = 16,
+  /// Lanes of a word.
+  parameter int unsigned Lanes = 4,
+  /// Bits of a lane.
+  parameter int unsigned LaneBits = 16,
+  localparam int unsigned AddressBits = Words > 1 ? $clog2(Words) : 1
+) (
+  input  logic                      clk_i,
+  input  logic                      re_i,
+  input  logic [AddressBits-1:0]    raddr_i,
+  output logic [Lanes*LaneBits-1:0] rdata_o,
+  input  logic [Lanes-1:0]          we_i,
+  input  logic [AddressBits-1:0]    waddr_i,
+  input  logic [Lanes*LaneBits-1:0] wdata_i
+);
+
+  logic [Lanes*LaneBits-1:0] words_q [Words];
+
+  always_ff @(posedge clk_i) begin
+    if (re_i) rdata_o <= words_q[raddr_i];
+    for (int lane = 0; lane < Lanes; lane++) begin
+      if (we_i[lane]) words_q[waddr_i][lane*LaneBits+:LaneBits] <= wdata_i[lane*LaneBits+:LaneBits];
+    end
+  end
+
+endmodule : scratchpad
