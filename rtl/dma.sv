@@ -135,6 +135,9 @@ module dma #(
     16'(2 * Cols), 16'(4 * Cols), 16'(Cols / 2), 16'(2 * Cols), 16'(2 * ActLanes)
   };
 
+  // Queues that cannot overflow, by what is reserved before a push.
+  logic [5:0] unused_ready;
+
   // The instruction.
 
   cosparse_pkg::load_instr_t instr;
@@ -266,7 +269,7 @@ module dma #(
     .clear_i,
     .push_i (read_granted),
     .data_i ({request_address_q, request_last_q}),
-    .ready_o(),
+    .ready_o(unused_ready[0]),
     .pop_i  (read_done),
     .data_o ({read_address, read_last}),
     .valid_o(read_valid)
@@ -281,7 +284,7 @@ module dma #(
     .clear_i,
     .push_i (write_granted),
     .data_i ({request_address_q, request_last_q}),
-    .ready_o(),
+    .ready_o(unused_ready[1]),
     .pop_i  (write_done),
     .data_o ({write_address, write_last}),
     .valid_o(write_valid)
@@ -309,7 +312,7 @@ module dma #(
     .clear_i,
     .push_i (start_transfer),
     .data_i (is_store),
-    .ready_o(),
+    .ready_o(unused_ready[2]),
     .pop_i  (transfer_ends),
     .data_o (transfer_write),
     .valid_o(transfer_valid)
@@ -360,7 +363,7 @@ module dma #(
     .clear_i,
     .push_i (start_load),
     .data_i ({instr.space, instr.local_word, bank_i.row_words, bank_i.row_bytes, stores_started_q}),
-    .ready_o(),
+    .ready_o(unused_ready[3]),
     .pop_i  (load_take),
     .data_o ({
       load_next_space, load_next_word, load_next_row_words, load_next_row_bytes, load_next_stores
@@ -559,7 +562,7 @@ module dma #(
     .clear_i,
     .push_i (start_store),
     .data_i ({instr.space, instr.local_word, bank_i.row_words, bank_i.row_bytes}),
-    .ready_o(),
+    .ready_o(unused_ready[4]),
     .pop_i  (store_take),
     .data_o ({store_next_space, store_next_word, store_next_row_words, store_next_row_bytes}),
     .valid_o(store_next_valid)
@@ -714,7 +717,7 @@ module dma #(
     .clear_i,
     .push_i (word_q),
     .data_i ({beat, word_burst_end_q}),
-    .ready_o(),
+    .ready_o(unused_ready[5]),
     .pop_i  (beat_sent),
     .data_o ({axi_wdata_o, axi_wlast_o}),
     .valid_o(out_valid)
@@ -792,6 +795,6 @@ module dma #(
   assign quiet_o     = !request_valid_q && flight_q == '0 && unsent_q == '0 && !fill_q && !beat_q;
 
   logic unused;
-  assign unused = ^{store_parts, store_row_end};
+  assign unused = ^{unused_ready, store_parts, store_row_end};
 
 endmodule : dma

@@ -75,7 +75,6 @@ module front_end #(
 
   localparam int unsigned InstructionBits = cosparse_pkg::InstructionBits;
   localparam int unsigned Pairs = (Registers + 1) / 2;
-  localparam int unsigned FlightBits = $clog2(InFlight + 1);
   localparam int unsigned QueueBits = $clog2(QueueDepth + 1);
   localparam int unsigned DelayBits = $clog2(cosparse_pkg::FetchCycles + 1);
 
@@ -95,7 +94,7 @@ module front_end #(
   logic [39:0]             address_q;
   logic [FetchLatency-1:0] returning_q;
   logic [QueueBits-1:0]    reserved_q;
-  logic                    returned, queue_valid, queue_pop;
+  logic                    returned, queue_valid, queue_pop, unused_ready;
   logic [InstructionBits-1:0] queue_head;
 
   assign fetch_valid_o   = fetching_q && reserved_q != QueueBits'(QueueDepth);
@@ -132,7 +131,7 @@ module front_end #(
     .clear_i(start_i),
     .push_i (returned),
     .data_i (fetch_data_i),
-    .ready_o(),
+    .ready_o(unused_ready),
     .pop_i  (queue_pop),
     .data_o (queue_head),
     .valid_o(queue_valid)
