@@ -13,6 +13,7 @@
     │   ├── SchemaVersionError   a file of ours in a version that this release does not read
     │   └── TrustError           code named by a scenario, without permission to run it
     └── RunError                 the run itself failed                    (exit code 1)
+        └── MissingToolError     a program or package that a feature needs is not installed
 
 A message says what was expected, what was got, where, and which choices are valid.
 """
@@ -79,6 +80,10 @@ class TrustError(InputError):
 
 class RunError(CosparseError):
     """The run failed for a reason that is not the user's input."""
+
+
+class MissingToolError(RunError):
+    """A program or package is not installed; the message says what it is for and what installs it."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

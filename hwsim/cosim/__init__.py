@@ -1,0 +1,35 @@
+"""Builds and runs the RTL: Verilator models, cocotb benches, a memory that both sides share.
+
+    build = cosim.build(Design("tb_sore", parameters={"Lanes": 4}))
+    cosim.run(build, "sore_bench", folder=cosim.BENCHES, arguments={"seed": 1})
+
+`simulate` does both. A build is kept by a digest of everything that it was made from, so a second run
+of the same design starts at once. Inside a bench, `arguments()` returns what `run` was given and
+`shared_memory` the bytes that the design reads and writes through DPI.
+
+What the user of the other levels needs is not here: the law that compares RTL and simulator belongs to
+the tests.
+"""
+
+from .bench import arguments, shared_memory
+from .build import Build, build
+from .design import Design
+from .run import Outcome, run, run_main, simulate
+from .sources import BENCHES, RTL
+from .toolchain import Toolchain, find_toolchain
+
+__all__ = [
+    "BENCHES",
+    "RTL",
+    "Build",
+    "Design",
+    "Outcome",
+    "Toolchain",
+    "arguments",
+    "build",
+    "find_toolchain",
+    "run",
+    "run_main",
+    "shared_memory",
+    "simulate",
+]

@@ -1,0 +1,135 @@
+"""Runs a model: a cocotb bench in a process of its own, or the model's own C++ main."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from cosparse.spec.errors import RunError
+
+from . import bench
+from .build import Build, build
+from .design import Design
+from .sources import BENCHES
+from .toolchain import find_module
+
+VCD = "COSPARSE_RTL_VCD"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """passed: names of the cocotb tests; output: what the simulator printed."""
+
+    passed: tuple[str, ...]
+    output: str
+
+
+def simulate(design: Design, module: str, **options: Any) -> Outcome:
+    """Build a design and run the bench `module` on it; see `run`.
+
+    With the environment variable COSPARSE_RTL_VCD, the path of a file, the run writes its waves there.
+    """
+    vcd = os.environ.get(VCD)
+    if vcd:
+        return run(build(replace(design, trace=True)), module, vcd=Path(vcd), **options)
+    return run(build(design), module, **options)
+
+
+def run(
+    model: Build,
+    module: str,
+    *,
+    folders: Sequence[Path] = (BENCHES,),
+    arguments: Mapping[str, Any] | None = None,
+    tests: str | None = None,
+    seed: int = 1,
+    vcd: Path | None = None,
+    timeout_seconds: float = 600,
+) -> Outcome:
+    """Run the cocotb bench `module`, found in `folders`.
+
+    arguments: anything that JSON holds; the bench reads it with `arguments()`.
+    tests: regular expression of the cocotb tests to run, by default all.
+    seed: of Python's `random` inside the bench; a failure names it.
+    vcd: file for the waves; the design must have been built with trace.
+
+    Raises RunError with the simulator's output when a test fails, none runs, or the process dies.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        results = Path(scratch) / "results.xml"
+        environment = _environment(model, module, folders, results, seed)
+        environment[bench.ARGUMENTS] = json.dumps(arguments or {})
+        if tests:
+            environment["COCOTB_TEST_FILTER"] = tests
+        waves = ["--trace", "--trace-file", str(vcd.resolve())] if vcd else []
+        output = _call([str(model.program), *waves], environment, Path(scratch), timeout_seconds)
+        passed, failed = _read(results)
+    if failed or not passed:
+        what = f"failed: {', '.join(failed)}" if failed else "ran no test"
+        raise RunError(f"bench {module} on {model.design.top} {what}; seed {seed}\n{output}")
+    return Outcome(passed, output)
+
+
+def run_main(model: Build, *arguments: str, timeout_seconds: float = 600) -> str:
+    """Run a model that has a C++ main; return what it printed. Raises RunError when it fails."""
+    command = [str(model.program), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout_seconds, check=False
+    )
+    if done.returncode:
+        raise RunError(f"{' '.join(command)} failed\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _environment(
+    model: Build, module: str, folders: Sequence[Path], results: Path, seed: int
+) -> dict[str, str]:
+    find_module("cocotb", "runs the benches")
+    find_module("find_libpython", "finds the interpreter's library for cocotb")
+    import cocotb_tools.config as cocotb
+    import find_libpython
+
+    paths = [*(str(folder.resolve()) for folder in folders), *(p for p in sys.path if p)]
+    return {
+        **os.environ,
+        "COCOTB_TOPLEVEL": model.design.top,
+        "COCOTB_TEST_MODULES": module,
+        "COCOTB_RESULTS_FILE": str(results),
+        "COCOTB_RANDOM_SEED": str(seed),
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "TOPLEVEL_LANG": "verilog",
+        "GPI_USERS": f"{find_libpython.find_libpython()};{cocotb.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def _call(command: list[str], environment: dict[str, str], folder: Path, timeout: float) -> str:
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.stdout
+
+
+def _read(results: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the tests that passed and of those that did not."""
+    if not results.exists():
+        return (), ()
+    cases = list(ET.parse(results).iter("testcase"))
+    failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
+    passed = [c for c in cases if c not in failed and c.find("skipped") is None]
+    names = [tuple(str(case.get("name")) for case in part) for part in (passed, failed)]
+    return names[0], names[1]

@@ -1,0 +1,85 @@
+"""The build-and-run helper: sources, cache, missing tools, failures, waves."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cosparse.spec.errors import InputError, MissingToolError, RunError
+from hwsim import cosim
+from hwsim.cosim import cache, sources, toolchain
+
+RAM = cosim.Design("tb_ram", parameters={"Lanes": 4, "LaneBits": 16})
+
+
+def test_a_module_brings_what_it_names_packages_first(tmp_path):
+    (tmp_path / "top.sv").write_text("module top; /* other */ leaf u(); // third\nendmodule")
+    (tmp_path / "leaf.sv").write_text("module leaf; logic [p_pkg::W-1:0] x; endmodule")
+    for name in ("other", "third", "p_pkg"):
+        (tmp_path / f"{name}.sv").write_text("")
+    assert [p.stem for p in sources.closure("top", [tmp_path])] == ["p_pkg", "leaf", "top"]
+    with pytest.raises(InputError, match="did you mean 'leaf'"):
+        sources.closure("leav", [tmp_path])
+
+
+def test_ports_are_those_of_the_header():
+    assert RAM.ports == ("clk_i", "re_i", "raddr_i", "rdata_o", "we_i", "waddr_i", "wdata_i")
+
+
+def test_the_shared_memory_and_its_ram():
+    outcome = cosim.simulate(RAM, "ram_bench", arguments={"cycles": 2000})
+    assert outcome.passed == ("random_traffic",)
+
+
+def test_a_failing_bench_says_what_the_simulator_said(tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "import cocotb\n@cocotb.test()\nasync def fails(dut):\n    assert False, 'water is wet'\n"
+    )
+    with pytest.raises(RunError, match=r"failed: fails; seed 7(.|\n)*water is wet"):
+        cosim.run(cosim.build(RAM), "broken", folders=[tmp_path], seed=7)
+
+
+def test_a_bench_without_tests_is_a_failure(tmp_path):
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(RunError, match="ran no test"):
+        cosim.run(cosim.build(RAM), "empty", folders=[tmp_path])
+
+
+def test_a_model_is_built_once_and_again_when_a_source_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    made = []
+    building = importlib.import_module("hwsim.cosim.build")
+    monkeypatch.setattr(building, "_make", lambda design, *_: made.append(design.top))
+    (tmp_path / "one.sv").write_text("module one(input logic a_i); endmodule\n")
+    design = cosim.Design("one", folders=(tmp_path,))
+    programs = [cosim.build(design).program for _ in range(2)]
+    assert programs[0] == programs[1] and made == ["one"]
+    assert cosim.build(replace(design, parameters={"W": 2})).program != programs[0]
+    (tmp_path / "one.sv").write_text("module one(input logic b_i); endmodule\n")
+    assert cosim.build(design).program != programs[0] and len(made) == 3
+
+
+def test_a_failed_build_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / "bad.sv").write_text("module bad(input logic a_i) endmodule\n")
+    with pytest.raises(RunError, match="syntax error"):
+        cosim.build(cosim.Design("bad", folders=(tmp_path,)))
+    assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_missing_compiler_says_what_installs_it(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingToolError, match=r"g\+\+ is missing.*apt-get install g\+\+ make"):
+        toolchain.find_toolchain.__wrapped__()
+
+
+def test_a_missing_package_says_what_installs_it():
+    with pytest.raises(MissingToolError, match=r"pip install 'cosparse\[rtl\]'"):
+        toolchain.find_module("no_such_package", "is made up")
+
+
+def test_waves_on_demand(tmp_path, monkeypatch):
+    monkeypatch.setenv("COSPARSE_RTL_VCD", str(tmp_path / "waves.vcd"))
+    cosim.simulate(RAM, "ram_bench", arguments={"cycles": 20})
+    assert "$var" in Path(tmp_path / "waves.vcd").read_text()
