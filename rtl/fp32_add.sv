@@ -101,9 +101,8 @@ module fp32_add #(
   assign aligned_d.larger = {larger[30:23] != 8'd0, larger[22:0]};
   // NaN ranks above infinity, so the larger operand tells; infinities of unlike sign make one too.
   assign aligned_d.nan = larger[22:0] != 23'd0 | (aligned_d.subtract & (&smaller[30:23]));
-  assign aligned_d.smaller = beyond
-      ? {26'd0, smaller[30:0] != 31'd0}
-      : {shift8, lost8 | lost2};
+  // So far below the last guard bit that rounding to nearest never sees it.
+  assign aligned_d.smaller = beyond ? 27'd0 : {shift8, lost8 | lost2};
 
   // Add.
 
