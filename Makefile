@@ -27,10 +27,11 @@ test: $(VENV)/.test lint docs ## Set up, lint, build the docs, run the tests
 test-nightly: $(VENV)/.test ## Run the tests with larger counts
 	$(BIN)/pytest -n 2 -m nightly $(PYTEST_ARGS)
 
-lint: $(VENV)/.test ## Ruff, mypy strict, import contracts
+lint: $(VENV)/.test ## Ruff, mypy strict, import contracts, Verilator and Verible
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/python -m hwsim.cosim.lint
 	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
 docs: $(VENV)/.test ## Build the documentation into site/

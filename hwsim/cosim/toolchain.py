@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,6 +58,12 @@ def find_tool(name: str, purpose: str, hint: str) -> Path:
     if found is None:
         raise MissingToolError(f"{name} is missing; it {purpose}: {hint}")
     return Path(found)
+
+
+def find_script(name: str, purpose: str, hint: str) -> Path:
+    """Path of a program that a Python package brings: beside the interpreter, else on PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return beside if beside.exists() else find_tool(name, purpose, hint)
 
 
 def find_module(name: str, purpose: str) -> None:

@@ -50,4 +50,8 @@ module tb_ram #(
     end
   end
 
+  // What the widest word has beyond this one.
+  logic unused;
+  assign unused = ^word;
+
 endmodule
