@@ -27,9 +27,8 @@ def verilator(module: str, folders: Sequence[Path] = FOLDERS) -> str:
     """What `verilator -Wall` says about a module and all below it; empty if nothing."""
     tools = find_toolchain()
     options = ("--lint-only", "-Wall", "--quiet-stats", "--timescale", "1ns/1ps")
-    command = [tools.verilator, *options, "--top-module", module, WAIVERS]
     done = subprocess.run(
-        [*command, *closure(module, folders)],
+        [tools.verilator, *options, "--top-module", module, WAIVERS, *closure(module, folders)],
         env=tools.environment,
         capture_output=True,
         text=True,
