@@ -175,13 +175,23 @@ def _anonymous(gemm: Gemm) -> Gemm:
 
 
 def _stems(workload: Workload) -> frozenset[str]:
-    """Convolutions that read the network's input: the only ones without a gradient of it.
+    """Products that read the network's input, which the host prepares: it stores an im2col matrix.
 
-    The host, which prepares the input, stores it as an im2col matrix.
+    The first product of the network, unless it has a gradient of its input; and those directly after it
+    that are trained without such a gradient, in a step that has both BP and WU.
     """
-    trained = {gemm.name for gemm in workload.gemms if gemm.phase is Phase.WU}
-    passed = {gemm.name for gemm in workload.gemms if gemm.phase is Phase.BP}
-    return frozenset(trained - passed)
+    order = {
+        phase: [gemm.name for gemm in workload.gemms if gemm.phase is phase] for phase in Phase
+    }
+    trained, passed = set(order[Phase.WU]), set(order[Phase.BP])
+    found = set()
+    for name in order[Phase.FF] or reversed(order[Phase.WU]):
+        if name in passed:
+            break
+        found.add(name)
+        if not passed or name not in trained:
+            break
+    return frozenset(found)
 
 
 def _narrow(gemm: Gemm, config: AcceleratorConfig) -> bool:

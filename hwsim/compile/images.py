@@ -139,7 +139,7 @@ def _right_planes(gemm: Gemm, nests: Nests, left: Operand, right: Operand) -> Pl
         return {int(nests["wgt"].min()): _channels_last(tensor)}
     if isinstance(right, BlockTensor):
         return _block_planes(gemm, nests, right)
-    return _entry_planes(gemm, nests, *_weight_entries(gemm, right))
+    return _entry_planes(gemm, nests, *_weight_entries(gemm, nests, right))
 
 
 def _left_shape(gemm: Gemm) -> tuple[int, ...]:
@@ -214,14 +214,18 @@ def _bytes_before(gemm: Gemm, nests: Nests) -> int:
     return rows + x.first * int(nests[0]["wgt_tap_x"]) // x.tap_step
 
 
-def _weight_entries(gemm: Gemm, weight: Operand) -> tuple[Array, Array | None]:
+def _weight_entries(gemm: Gemm, nests: Nests, weight: Operand) -> tuple[Array, Array | None]:
     """Values (groups, taps, entries, lanes) of a dense or N:M weight, and indices where it has any."""
     if not isinstance(gemm.rhs.pattern, Dense):
         return _packed_entries(_checked_tensor(gemm, weight), gemm.n)
     matrices = _matrices(_checked(gemm, "right", weight, _right_shape(gemm)), gemm)
     entries = np.ascontiguousarray(matrices.swapaxes(2, 3))
     sharing = share_groups(gemm.groups, gemm.channels, gemm.n)
-    return (entries, None) if sharing.merged == 1 else _merged_entries(entries, sharing.merged)
+    if sharing.merged == 1:
+        return entries, None
+    if nests[0]["packed"]:
+        return _merged_entries(entries, sharing.merged)
+    return _diagonal_entries(entries, sharing.merged), None
 
 
 def _checked_tensor(gemm: Gemm, weight: Operand) -> NMTensor:
@@ -257,6 +261,19 @@ def _merged_entries(entries: Array, merged: int) -> tuple[Array, Array]:
     first = np.repeat(np.arange(merged) * channels, lanes)
     indices = first + np.arange(channels)[:, None]
     return values, np.broadcast_to(indices, values.shape)
+
+
+def _diagonal_entries(entries: Array, merged: int) -> Array:
+    """Merged conv groups as a dense product: zeros wherever a lane meets another group's channels.
+
+    entries: (conv groups, taps, channels, lanes); returns (products, taps, merged channels, merged lanes).
+    """
+    taps, channels, lanes = entries.shape[1:]
+    split = pad_axis(entries, 0, merged).reshape(-1, merged, taps, channels, lanes)
+    products = np.zeros((len(split), taps, merged, channels, merged, lanes), entries.dtype)
+    for group in range(merged):
+        products[:, :, group, :, group] = split[:, group]
+    return products.reshape(len(split), taps, merged * channels, merged * lanes)
 
 
 def _pruned_entries(gemm: Gemm, gradient: Array) -> tuple[Array, Array]:

@@ -82,7 +82,8 @@ def pixel_bytes(channels: int) -> int:
 class Sharing:
     """Conv groups as the array runs them: `merged` of them form one product of `channels` x `columns`.
 
-    A column of a merged product selects its own group's channels, as if pruned to them.
+    A column of a merged product selects its own group's channels, as if pruned to them, or has
+    zeros for the others (`_groups_of`).
     """
 
     merged: int
@@ -120,31 +121,35 @@ def _present_groups(gemm: Gemm, row: Fields) -> Iterator[Fields]:
 
 
 def _shared(gemm: Gemm, channels: int, config: AcceleratorConfig) -> Sharing:
+    """Raises UnsupportedError where merged groups would have to be packed twice."""
     sharing = share_groups(gemm.groups, channels, gemm.n)
-    if sharing.merged == 1 or gemm.phase is Phase.WU:
-        return sharing
-    reason = None
-    if gemm.sparse_operand is not None:
-        reason = f"{channels} channels a group are too few for {gemm.sparse_operand.pattern}"
-    elif config.group_max % sharing.channels or sharing.own_channels > config.n_max:
-        reason = (
-            f"{sharing.merged} groups of {channels} channels share a group of {sharing.channels}, "
-            f"which must divide group_max = {config.group_max}"
+    if sharing.merged > 1 and gemm.sparse_operand is not None:
+        raise UnsupportedError(
+            f"{gemm.phase} of '{gemm.name}' on {config.name}: {gemm.sparse_operand.pattern} needs "
+            f"groups whose input and output channels are multiples of {CHANNEL_ALIGNMENT} each, "
+            f"got {channels} and {gemm.n}"
         )
-    if reason is not None:
-        raise UnsupportedError(f"{gemm.phase} of '{gemm.name}' on {config.name}: {reason}")
     return sharing
 
 
 def _groups_of(gemm: Gemm, sharing: Sharing, config: AcceleratorConfig) -> Fields:
-    """Groups of the right operand: n and m, and whether it has indices."""
+    """Groups of the right operand: n and m, and whether it has indices.
+
+    Merged conv groups that no array group holds form a dense product with zeros between them.
+    """
     pattern = gemm.rhs.pattern
-    if sharing.merged > 1:
-        return {"packed": 1, "n": sharing.own_channels, "m": sharing.channels}
     if isinstance(pattern, NM | VNM):
         return {"packed": 1, "n": pattern.n, "m": pattern.m}
+    if sharing.merged > 1 and _selectable(sharing, config):
+        return {"packed": 1, "n": sharing.own_channels, "m": sharing.channels}
     group = dense_group(config)
     return {"packed": 0, "n": group, "m": group}
+
+
+def _selectable(sharing: Sharing, config: AcceleratorConfig) -> bool:
+    """Whether one group of the array holds the channels of a merged product."""
+    fits = sharing.own_channels <= config.n_max
+    return fits and config.group_max % sharing.channels == 0
 
 
 def _entries(channels: int, fields: Fields) -> int:
@@ -433,7 +438,8 @@ def _input_gradient(gemm: Gemm, conv: ConvGeometry, config: AcceleratorConfig) -
             if not isinstance(gemm.rhs.pattern, Block):
                 row["wgt_tap_y"] = y.tap_step * image["wgt_tap_y"]
                 row["wgt_tap_x"] = x.tap_step * image["wgt_tap_x"]
-            if y.taps == 0 or x.taps == 0:  # one group of weights is enough to multiply zeros
+            if sharing.merged == 1 and (y.taps == 0 or x.taps == 0):
+                # One group of weights is enough to multiply zeros.
                 row["channels"] = min(sharing.channels, fields["m"])
             row = _placed(row, conv.batch * row["act_image"], wgt_bytes)
             row["wgt"] += y.first * image.get("wgt_tap_y", 0) + x.first * image.get("wgt_tap_x", 0)

@@ -239,6 +239,37 @@ def test_stem_reads_the_hosts_im2col():
     assert 0.95 * 147 / 192 < wu.utilisation < 147 / 192
 
 
+def narrow_network():
+    """A stem, a convolution of 8 channels and one of 64, in execution order."""
+    stem, _ = conv_step("stem", 2, 3, 8, 32, 3, 1, first=True)
+    second, _ = conv_step("second", 2, 8, 64, 32, 3, 1)
+    third, _ = conv_step("third", 2, 64, 64, 32, 3, 1)
+    layers = (third, second, stem)
+    backward = [op for layer in layers for op in layer if op.phase is not Phase.FF]
+    return [layer[0] for layer in reversed(layers)] + backward
+
+
+def cycles_of(ops):
+    timings = price(Workload(tuple(ops)), SAT32)
+    return {(one.name, one.phase): one.cycles for one in timings}
+
+
+@pytest.mark.parametrize("phases", [(Phase.FF,), (Phase.WU,), (Phase.FF, Phase.WU)], ids=str)
+def test_phases_cost_the_same_alone_as_in_the_step(phases):
+    step, alone = cycles_of(narrow_network()), [op for op in narrow_network() if op.phase in phases]
+    assert cycles_of(alone) == {key: step[key] for key in step if key[1] in phases}
+
+
+def test_only_the_networks_input_is_the_hosts():
+    # The stem is frozen: nothing passes through `second`, but its input is made by the array.
+    def frozen(op):
+        return (op.name, op.phase) in (("stem", Phase.WU), ("second", Phase.BP))
+
+    step = cycles_of(narrow_network())
+    after = cycles_of([op for op in narrow_network() if not frozen(op)])
+    assert after == {key: step[key] for key in after}
+
+
 def test_wu_is_output_stationary_only():
     timing = priced(gemm(64, 64, 64, phase=Phase.WU))
     assert timing.dataflow == "OS"

@@ -55,6 +55,8 @@ LINEAR = {
     "block-diagonal FF": of_phase(FF, linear, 9, 16, 24, groups=3),
     "block-diagonal BP": of_phase(BP, linear, 9, 20, 4, groups=4),
     "block-diagonal WU": of_phase(WU, linear, 9, 20, 5, groups=3),
+    "groups of 12 FF": of_phase(FF, linear, 9, 12, 20, groups=3),
+    "groups of 20 BP": of_phase(BP, linear, 9, 12, 20, groups=5),
     "2:8, block-diagonal": of_phase(FF, linear, 9, 16, 24, NM(2, 8), groups=3),
     "low rank, first": of_phase(FF, linear, 20, 40, 3),
     "low rank, second": of_phase(FF, linear, 20, 3, 40),
@@ -71,6 +73,13 @@ CONV = {
     "conv 2:8": of_phase(FF, conv, **IMAGE, inputs=20, outputs=9, pattern=NM(2, 8)),
     "conv 2:8 BP": of_phase(
         BP, conv, **IMAGE, inputs=20, outputs=9, pattern=NM(2, 8), stride=(2, 2)
+    ),
+    "groups of 3 channels": of_phase(FF, conv, **IMAGE, inputs=3, outputs=5, groups=5),
+    "groups of 3 channels BP": of_phase(
+        BP, conv, **IMAGE, inputs=5, outputs=3, groups=5, stride=(2, 2)
+    ),
+    "groups of 3 channels BP, no tap": of_phase(
+        BP, conv, 2, (5, 4), 5, 3, kernel=(1, 1), groups=5, stride=(2, 3)
     ),
     "stride 2, dilation": of_phase(
         FF, conv, 2, (9, 8), 5, 9, stride=(2, 2), dilation=(2, 1), padding=(2, 0)

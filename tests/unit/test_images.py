@@ -167,6 +167,19 @@ def test_block_nests_belong_to_one_tensor(rng):
         block_nests(case.gemm, other.right, CONFIG)
 
 
+def test_groups_that_the_array_cannot_select_lie_on_the_diagonal_of_a_dense_product(rng):
+    case = linear(rng, FF, 3, 12, 4, groups=4)  # pairs of 24 channels: no group holds them
+    nests, memory = image_of(case)
+    assert (nests[["packed", "groups", "channels", "columns"]].tolist()) == [(0, 2, 24, 8)]
+    values = memory.array(PAGE, (2, 24, 32), np.float16)
+    weight = case.right.reshape(2, 2, 4, 12)
+    for group in (0, 1):
+        channels, lanes = slice(12 * group, 12 * group + 12), slice(4 * group, 4 * group + 4)
+        assert (values[:, channels, lanes] == weight[:, group].swapaxes(1, 2)).all()
+        values[:, channels, lanes] = 0
+    assert not values.any()
+
+
 def test_products_without_a_layout_are_refused(rng):
     low = linear(rng, FF, 3, 16, 40, Block(4, 4, 0.4))
     with pytest.raises(UnsupportedError, match="multiple of 8"):
@@ -175,8 +188,8 @@ def test_products_without_a_layout_are_refused(rng):
     gemm = replace(case.gemm, rhs=replace(case.gemm.rhs, pattern=NM(2, 8)))
     with pytest.raises(UnsupportedError, match="batched products"):
         gemm_nests(gemm, CONFIG)
-    few = linear(rng, BP, 3, 16, 5, groups=4)
-    with pytest.raises(UnsupportedError, match="share a group of 40"):
+    few = linear(rng, FF, 3, 16, 20, NM(2, 8), groups=4)
+    with pytest.raises(UnsupportedError, match="multiples of 8 each, got 16 and 20"):
         gemm_nests(few.gemm, CONFIG)
     stem = flat(pruned_conv(rng, images=1, hw=(4, 4), inputs=3, outputs=8, pattern=NM(2, 4)))
     with pytest.raises(UnsupportedError, match="im2col"):
