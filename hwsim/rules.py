@@ -187,6 +187,12 @@ CROSS_RULES: tuple[CrossRule, ...] = (
         lambda c: c.wuve_lanes,
         lambda c: c.cols,
     ),
+    CrossRule(
+        "wuve_lanes",
+        "wuve_lanes <= act_values_per_row_cycle * rows (WUVE writes one activation word)",
+        lambda c: c.wuve_lanes,
+        lambda c: c.act_values_per_row_cycle * c.rows,
+    ),
 )
 
 

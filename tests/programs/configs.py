@@ -24,7 +24,7 @@ def random_config(rng: Random) -> AcceleratorConfig:
         interleave=interleave,
         act_values_per_row_cycle=lanes_per_row,
         sore_lanes=_power_of_two(rng, min(cols, lanes_per_row * rows, PACKED_LANES)),
-        wuve_lanes=_power_of_two(rng, cols),
+        wuve_lanes=_power_of_two(rng, min(cols, lanes_per_row * rows)),
         clock_mhz=200,
         **_scratchpads(rng, rows, cols, group_max, interleave),
         **_memory(rng),
