@@ -166,7 +166,7 @@ module sore #(
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) delay_q <= '0;
-    else delay_q <= (delay_q << TagBits) | DelayBits'(vector_tag_q);
+    else delay_q <= (delay_q << TagBits) | DelayBits'(bank_q.transpose ? vector_tag_q : '0);
   end
 
   sore_transposer #(
