@@ -34,11 +34,8 @@ module sore #(
   input  logic                         rst_ni,
   /// Issue: for one cycle.
   input  logic                         start_i,
-  // Opcode, bank number and masks are the front end's.
-  // verilator lint_off UNUSEDSIGNAL
   /// The PRUNE, in the cycle of start_i.
   input  cosparse_pkg::prune_instr_t   instr_i,
-  // verilator lint_on UNUSEDSIGNAL
   /// Its registers, in the cycle of start_i.
   input  cosparse_pkg::sore_bank_t     bank_i,
   /// Last occupied cycle.

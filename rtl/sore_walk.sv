@@ -31,10 +31,7 @@ module sore_walk #(
   /// Begin.
   input  logic                                 start_i,
   /// Registers of the PRUNE, stable from start_i to last_o.
-  // n does not matter here.
-  // verilator lint_off UNUSEDSIGNAL
   input  cosparse_pkg::sore_bank_t             bank_i,
-  // verilator lint_on UNUSEDSIGNAL
   /// First word of the source, with start_i.
   input  logic [cosparse_pkg::AddressBits-1:0] act_i,
   /// The other outputs describe a step.
