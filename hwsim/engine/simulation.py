@@ -25,8 +25,8 @@ from .wuve import Wuve
 def run(program: Program, config: AcceleratorConfig, *, trace: bool = True) -> Trace:
     """Simulate a program that obeys the limits of the units (`hwsim.legality` checks them).
 
-    trace: record every burst and tile. Raises ProgramError when the program deadlocks, with what
-    each unit waits for.
+    trace: record every burst and tile. Raises ProgramError when its last instruction is not its only
+    HALT, and when it deadlocks, with what each unit waits for.
     """
     clock, recorder = Clock(), Recorder() if trace else Silent()
     channel, semaphores = DramChannel(config), Semaphores(clock)
@@ -51,6 +51,12 @@ def run(program: Program, config: AcceleratorConfig, *, trace: bool = True) -> T
 def _streams(program: Program) -> dict[Unit, list[tuple[int, Instruction]]]:
     """Each unit's stream with positions in program order; HALT closes all of them."""
     listed = list(enumerate(program))
+    halts = [index for index, item in listed if item.op is Op.HALT]
+    if not listed or halts != [len(listed) - 1]:
+        raise ProgramError(
+            f"{program.name}: expected one HALT, the last of {len(listed)} instructions, "
+            f"got HALT at {halts}"
+        )
     return {
         unit: [item for item in listed if item[1].unit is unit or item[1].op is Op.HALT]
         for unit in Unit

@@ -10,6 +10,7 @@ import json
 import random
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from hwsim.config import AcceleratorConfig
 from hwsim.engine import Stall, simulation
 from hwsim.engine.clock import Clock
 from hwsim.isa import Op, Unit, VectorOp
+from hwsim.program import Program
 from hwsim.trace import chrome_trace, line_trace, write_trace
 
 from .engine_programs import (
@@ -545,3 +547,10 @@ def test_line_trace_has_one_line_an_instruction():
     assert len(lines) == len(trace.instructions)
     (line,) = [text for text in lines if "MATMUL" in text]
     assert line.split() == ["30", "STCE", "MATMUL", "56", "119", "119", "0", "->", "1"]
+
+
+def test_halt_is_the_last_instruction_and_no_other():
+    halt, other = Program.assemble([]).words, program(load()).words
+    for words in (other[:-1], np.concatenate([halt, other]), halt[:0]):
+        with pytest.raises(ProgramError, match="one HALT, the last of"):
+            engine.run(Program(words), CONFIG)
