@@ -80,20 +80,16 @@ module fp32_add #(
   assign beyond  = compared_q.distance[7:5] != 3'd0;
   assign shift1  = {smaller[30:23] != 8'd0, smaller[22:0], 2'b00} >> compared_q.distance[0];
 
-  always_comb begin
-    unique case (compared_q.distance[2:1])
-      2'd0: {shift2, lost2} = {shift1, 1'b0};
-      2'd1: {shift2, lost2} = {2'd0, shift1[25:2], |shift1[1:0]};
-      2'd2: {shift2, lost2} = {4'd0, shift1[25:4], |shift1[3:0]};
-      default: {shift2, lost2} = {6'd0, shift1[25:6], |shift1[5:0]};
-    endcase
-    unique case (compared_q.distance[4:3])
-      2'd0: {shift8, lost8} = {shift2, 1'b0};
-      2'd1: {shift8, lost8} = {8'd0, shift2[25:8], |shift2[7:0]};
-      2'd2: {shift8, lost8} = {16'd0, shift2[25:16], |shift2[15:0]};
-      default: {shift8, lost8} = {24'd0, shift2[25:24], |shift2[23:0]};
-    endcase
-  end
+  assign shift2 = shift1 >> {compared_q.distance[2:1], 1'b0};
+  assign shift8 = shift2 >> {compared_q.distance[4:3], 3'd0};
+
+  // What falls off at steps of 2 and of 8.
+  assign lost2 = (|compared_q.distance[2:1] & |shift1[1:0])
+               | (compared_q.distance[2] & |shift1[3:2])
+               | (&compared_q.distance[2:1] & |shift1[5:4]);
+  assign lost8 = (|compared_q.distance[4:3] & |shift2[7:0])
+               | (compared_q.distance[4] & |shift2[15:8])
+               | (&compared_q.distance[4:3] & |shift2[23:16]);
 
   assign aligned_d.sign = larger[31];
   assign aligned_d.subtract = larger[31] ^ smaller[31];

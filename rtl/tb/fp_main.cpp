@@ -5,6 +5,8 @@
 //   mul16 SHARD SHARDS       all pairs of binary16 numbers, the SHARD-th part of SHARDS
 //   round16 SHARD SHARDS     all binary32 numbers rounded to binary16, likewise
 //
+// The last two are for a model with Exhaustive = 1, which holds those two units alone.
+//
 // The host rounds to nearest even; NaN is compared in its canonical form (docs/numerics.md).
 
 #include <cmath>
@@ -45,6 +47,12 @@ float number16(uint16_t bits) {
                           : exponent     ? std::ldexp(1024.0f + fraction, exponent - 25)
                                          : std::ldexp(float(fraction), -24);
   return bits >> 15 ? -magnitude : magnitude;
+}
+
+std::vector<float> all_numbers16() {
+  std::vector<float> numbers;
+  for (uint32_t bits = 0; bits < 65536; ++bits) numbers.push_back(number16(uint16_t(bits)));
+  return numbers;
 }
 
 // Rounds by counting units in the last place; the host's nearbyint does the rounding.
@@ -203,6 +211,27 @@ class Bench {
       if (cycle_ >= uint64_t(latency)) check_pipelines(latency, history_[(cycle_ - latency) & 3]);
   }
 
+  // One pair through fp16_mul at Latency 1.
+  void multiply16(uint16_t a, uint16_t b) {
+    top_.clk_i = 0;
+    top_.a16_i = a;
+    top_.b16_i = b;
+    top_.eval();
+    top_.clk_i = 1;
+    top_.eval();
+    ++cycle_;
+    expect("fp16_mul", 1, a, b, bits32(widened_[a] * widened_[b]), top_.mul16_o[0]);
+  }
+
+  void round16(uint32_t bits) {
+    top_.round_i = bits;
+    top_.eval();
+    ++cycle_;
+    const uint16_t rounded = bits16(number32(bits));
+    expect("fp32_to_fp16", 0, bits, 0, rounded, top_.rounded_o);
+    expect("fp32_to_fp16.nonfinite", 0, bits, 0, (rounded & 0x7c00) == 0x7c00, top_.nonfinite_o);
+  }
+
   void drain() {
     for (int i = 0; i < 4; ++i) apply({});
   }
@@ -234,6 +263,7 @@ class Bench {
   }
 
   Vtop top_;
+  const std::vector<float> widened_ = all_numbers16();
   Expected history_[4] = {};
   uint64_t cycle_ = 0;
   uint64_t failures_ = 0;
@@ -263,11 +293,12 @@ void sample(Bench& bench, uint64_t count, uint64_t seed, const char* file) {
   std::fclose(out);
 }
 
+// The part of all 2^32 operands that `index` of `shards` names, one a call.
 template <typename Apply>
 void shard(const char* index, const char* shards, Apply apply) {
   const uint64_t i = std::strtoull(index, nullptr, 0), n = std::strtoull(shards, nullptr, 0);
   const uint64_t all = uint64_t(1) << 32;
-  for (uint64_t x = all / n * i; x < (i + 1 == n ? all : all / n * (i + 1)); ++x) apply(uint32_t(x));
+  for (uint64_t x = all * i / n; x < all * (i + 1) / n; ++x) apply(uint32_t(x));
 }
 
 }  // namespace
@@ -277,16 +308,16 @@ int main(int argc, char** argv) {
   const bool whole = argc == 4, part = argc == 5;
   if (part && !std::strcmp(argv[1], "sample")) {
     sample(bench, std::strtoull(argv[2], nullptr, 0), std::strtoull(argv[3], nullptr, 0), argv[4]);
+    bench.drain();
   } else if (whole && !std::strcmp(argv[1], "mul16")) {
-    shard(argv[2], argv[3], [&](uint32_t x) { bench.apply({0, 0, 0, uint16_t(x >> 16), uint16_t(x)}); });
+    shard(argv[2], argv[3], [&](uint32_t x) { bench.multiply16(uint16_t(x >> 16), uint16_t(x)); });
   } else if (whole && !std::strcmp(argv[1], "round16")) {
-    shard(argv[2], argv[3], [&](uint32_t x) { bench.apply({0, 0, x, 0, 0}); });
+    shard(argv[2], argv[3], [&](uint32_t x) { bench.round16(x); });
   } else {
     std::fprintf(stderr, "usage: %s sample COUNT SEED FILE | mul16 SHARD SHARDS | round16 SHARD SHARDS\n",
                  argv[0]);
     return 2;
   }
-  bench.drain();
   std::printf("%llu vectors, %llu failures\n", (unsigned long long)bench.cycles(),
               (unsigned long long)bench.failures());
   return bench.failures() != 0;
