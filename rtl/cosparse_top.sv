@@ -702,6 +702,6 @@ module cosparse_top #(
   end
 
   logic unused;
-  assign unused = ^{waits_data[3:1], occupied[0]};
+  assign unused = ^{waits_data[3:1], occupied[0], act_rdata, wgt_rdata, idx_rdata};
 
 endmodule : cosparse_top

@@ -249,9 +249,9 @@ module front_end #(
   // Descriptor banks: the registers lie side by side, two of them are written at a time.
 
   // All instructions that name a bank name it in the same place.
-  cosparse_pkg::load_instr_t as_load;
+  cosparse_pkg::load_instr_t load_instr;
 
-  assign as_load = instr_q;
+  assign load_instr = instr_q;
 
   for (genvar pair = 0; pair < Pairs; pair++) begin : g_pair
     localparam int unsigned Even = 2 * pair;
@@ -277,7 +277,7 @@ module front_end #(
       .we_i   (config_o && instr.register == 5'(Even)),
       .waddr_i(instr.bank),
       .wdata_i(values),
-      .raddr_i(as_load.bank),
+      .raddr_i(load_instr.bank),
       .rdata_o(bank_o[First+:Width])
     );
   end

@@ -20,23 +20,23 @@ module instruction_check #(
   localparam int unsigned Pairs = (Registers + 1) / 2;
   localparam logic [3:0]  AlignmentMask = 4'(cosparse_pkg::DramAlignment - 1);
 
-  cosparse_pkg::halt_instr_t   as_halt;
-  cosparse_pkg::config_instr_t as_config;
-  cosparse_pkg::load_instr_t   as_load;
-  cosparse_pkg::fill_instr_t   as_fill;
-  cosparse_pkg::matmul_instr_t as_matmul;
-  cosparse_pkg::prune_instr_t  as_prune;
-  cosparse_pkg::update_instr_t as_update;
-  cosparse_pkg::vector_instr_t as_vector;
+  cosparse_pkg::halt_instr_t   halt_instr;
+  cosparse_pkg::config_instr_t config_instr;
+  cosparse_pkg::load_instr_t   load_instr;
+  cosparse_pkg::fill_instr_t   fill_instr;
+  cosparse_pkg::matmul_instr_t matmul_instr;
+  cosparse_pkg::prune_instr_t  prune_instr;
+  cosparse_pkg::update_instr_t update_instr;
+  cosparse_pkg::vector_instr_t vector_instr;
 
-  assign as_halt   = instr_i;
-  assign as_config = instr_i;
-  assign as_load   = instr_i;
-  assign as_fill   = instr_i;
-  assign as_matmul = instr_i;
-  assign as_prune  = instr_i;
-  assign as_update = instr_i;
-  assign as_vector = instr_i;
+  assign halt_instr   = instr_i;
+  assign config_instr = instr_i;
+  assign load_instr   = instr_i;
+  assign fill_instr   = instr_i;
+  assign matmul_instr = instr_i;
+  assign prune_instr  = instr_i;
+  assign update_instr = instr_i;
+  assign vector_instr = instr_i;
 
   // CONFIG: the pair exists and its values fit.
   logic [Pairs-1:0] pair_fits;
@@ -47,8 +47,8 @@ module instruction_check #(
     localparam int unsigned Width1 =
         Even + 1 < Registers ? int'(RegisterWidths[(Even + 1) % Registers*8+:8]) : 0;
 
-    assign pair_fits[pair] = as_config.register == 5'(Even) && as_config.value0 >> Width0 == '0 &&
-        as_config.value1 >> Width1 == '0;
+    assign pair_fits[pair] = config_instr.register == 5'(Even) &&
+        config_instr.value0 >> Width0 == '0 && config_instr.value1 >> Width1 == '0;
   end
 
   logic is_dma, is_stce, is_sore, is_wuve;
@@ -58,30 +58,32 @@ module instruction_check #(
   assign is_stce   = Unit == cosparse_pkg::UnitStce;
   assign is_sore   = Unit == cosparse_pkg::UnitSore;
   assign is_wuve   = Unit == cosparse_pkg::UnitWuve;
-  assign fill_fits = as_fill.value[31:16] == '0 || as_fill.space == cosparse_pkg::SpaceAcc;
+  assign fill_fits = fill_instr.value[31:16] == '0 || fill_instr.space == cosparse_pkg::SpaceAcc;
 
   always_comb begin
-    unique case (as_halt.opcode)
+    unique case (halt_instr.opcode)
       cosparse_pkg::OpHalt: begin
-        legal_o = as_halt.reserved == '0 && as_halt.wait_mask == '0 && as_halt.signal_mask == '0;
+        legal_o = halt_instr.reserved == '0 && halt_instr.wait_mask == '0 &&
+            halt_instr.signal_mask == '0;
       end
-      cosparse_pkg::OpConfig: legal_o = as_config.unit == Unit && pair_fits != '0;
+      cosparse_pkg::OpConfig: legal_o = config_instr.unit == Unit && pair_fits != '0;
       cosparse_pkg::OpLoad, cosparse_pkg::OpStore: begin
-        legal_o = is_dma && as_load.reserved == '0 &&
-            as_load.space <= cosparse_pkg::SpaceAcc16 &&
-            (as_load.dram[3:0] & AlignmentMask) == '0;
+        legal_o = is_dma && load_instr.reserved == '0 &&
+            load_instr.space <= cosparse_pkg::SpaceAcc16 &&
+            (load_instr.dram[3:0] & AlignmentMask) == '0;
       end
       cosparse_pkg::OpFill: begin
-        legal_o = is_dma && as_fill.reserved == '0 && as_fill.words != '0 && fill_fits &&
-            (as_fill.space == cosparse_pkg::SpaceAct || as_fill.space == cosparse_pkg::SpaceWgt ||
-             as_fill.space == cosparse_pkg::SpaceAcc);
+        legal_o = is_dma && fill_instr.reserved == '0 && fill_instr.words != '0 && fill_fits &&
+            (fill_instr.space == cosparse_pkg::SpaceAct ||
+             fill_instr.space == cosparse_pkg::SpaceWgt ||
+             fill_instr.space == cosparse_pkg::SpaceAcc);
       end
-      cosparse_pkg::OpMatmul: legal_o = is_stce && as_matmul.reserved == '0;
-      cosparse_pkg::OpPrune:  legal_o = is_sore && as_prune.reserved == '0;
-      cosparse_pkg::OpUpdate: legal_o = is_wuve && as_update.reserved == '0;
+      cosparse_pkg::OpMatmul: legal_o = is_stce && matmul_instr.reserved == '0;
+      cosparse_pkg::OpPrune:  legal_o = is_sore && prune_instr.reserved == '0;
+      cosparse_pkg::OpUpdate: legal_o = is_wuve && update_instr.reserved == '0;
       cosparse_pkg::OpVector: begin
-        legal_o = is_wuve && as_vector.reserved == '0 &&
-            as_vector.vector_op <= cosparse_pkg::VectorColsum;
+        legal_o = is_wuve && vector_instr.reserved == '0 &&
+            vector_instr.vector_op <= cosparse_pkg::VectorColsum;
       end
       default: legal_o = 1'b0;
     endcase

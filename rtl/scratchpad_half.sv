@@ -62,8 +62,8 @@ module scratchpad_half #(
       logic [AddressBits-1:0] waddr, raddr;
 
       assign write_position = Shift'(ram) - waddr_i[Shift-1:0];
-      assign waddr = (waddr_i >> Shift) + AddressBits'(waddr_i[Shift-1:0] > Shift'(ram));
-      assign raddr = (raddr_i >> Shift) + AddressBits'(raddr_i[Shift-1:0] > Shift'(ram));
+      assign waddr = (waddr_i + AddressBits'(Wide - 1 - ram)) >> Shift;
+      assign raddr = (raddr_i + AddressBits'(Wide - 1 - ram)) >> Shift;
 
       logic [WordBits-1:0] wdata;
       logic [Lanes-1:0]    we;

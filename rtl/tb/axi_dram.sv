@@ -10,8 +10,11 @@
 /// With stall_i > 0 it is any AXI memory instead: every handshake waits a random time, with
 /// probability 1 - stall_i / 256 of going on in a cycle; then only the bits mean something.
 ///
+/// Behavioural: blocking assignments to its own state, in one process.
+///
 /// It does not limit the bursts in flight: the DMA does. Bursts are INCR, of whole beats.
 // verilator lint_off BLKSEQ
+// verilator lint_off UNUSEDSIGNAL
 module axi_dram #(
   /// Number of the shared memory.
   parameter int unsigned Number = 0,

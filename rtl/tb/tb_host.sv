@@ -3,6 +3,7 @@
 /// A command is 16 bytes: operation, register, data, 0 as 32-bit words. Operations: 0 end, 1 write,
 /// 2 read (the data are written back), 3 wait for the interrupt. `go_i` high starts with command 0;
 /// `done_o` rises at the end and falls with `go_i`.
+// verilator lint_off BLKSEQ
 module tb_host #(
   parameter int unsigned Number = 2
 ) (

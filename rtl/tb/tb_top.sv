@@ -80,7 +80,9 @@ module tb_top #(
 
   // Instruction memory: a port a unit, FetchLatency registers behind each.
   for (genvar unit = 0; unit < 4; unit++) begin : g_fetch
+    // verilator lint_off UNUSEDSIGNAL
     bit [1023:0] word;
+    // verilator lint_on UNUSEDSIGNAL
     logic [FetchLatency*128-1:0] pipe_q;
 
     always @(posedge clk_i) begin

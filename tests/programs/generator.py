@@ -50,14 +50,14 @@ def random_program(rng: Random, config: AcceleratorConfig, name: str = "random")
         while results and rng.random() < 0.4:
             store(writer, results.pop(rng.randrange(len(results))))
         if rng.random() < 0.2:
-            _stray(writer)
+            stray(writer)
     for block in results:
         store(writer, block)
-    _dump(writer)
+    dump(writer)
     return writer.program(name)
 
 
-def _stray(writer: Writer) -> None:
+def stray(writer: Writer) -> None:
     """A LOAD or FILL that nothing asked for."""
     where = writer.rng.choice(SCRATCHPADS)
     size = half_words(where, writer.config)
@@ -72,7 +72,7 @@ def _stray(writer: Writer) -> None:
         load(writer, block)
 
 
-def _dump(writer: Writer) -> None:
+def dump(writer: Writer) -> None:
     """STORE some of what the scratchpads hold at the end."""
     for where in SCRATCHPADS:
         for half in (0, 1):

@@ -1,0 +1,193 @@
+"""What stops the machine: it says what and where, leaves other memory alone, and starts again.
+
+All cases run in one simulation, each followed by a legal program that must have its bits and times.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import pytest
+
+from hwsim import engine
+from hwsim.constants import INSTRUCTION_BYTES, SEMAPHORE_MAX
+from hwsim.cosim.accelerator import Case, RtlResult, run_programs
+from hwsim.host import Counter, Error
+from hwsim.isa import Instruction, Op, Space, Unit, configure, encode, to_words
+from tests.rtl.law import check_bits, check_times
+from tests.rtl.transfer_programs import CONFIGS, WATCHDOG_CYCLES, design, job
+
+CONFIG = CONFIGS["narrow"]
+IMAGE = np.random.default_rng(7).integers(0, 256, 1 << 16, np.uint8)
+HALT = Instruction(Op.HALT)
+ROW = {"run_bytes": 64, "count0": 4, "count1": 1, "count2": 1, "stride0": 64, "row_bytes": 64}
+ROW |= {"row_words": 8}
+
+
+def raw(*words: int) -> np.ndarray:
+    """Encoded instructions, (count, 2)."""
+    return np.array([(w & (1 << 64) - 1, w >> 64) for w in words], np.uint64).reshape(-1, 2)
+
+
+def listed(*instructions: Instruction) -> np.ndarray:
+    return to_words([*instructions, HALT])
+
+
+def transfer(op: Op, dram: int, bank: int = 0, **masks: int) -> Instruction:
+    return Instruction(op, {"bank": bank, "space": Space.ACT, "local": 0, "dram": dram}, **masks)
+
+
+def bank(**changes: int) -> list[Instruction]:
+    return configure(Unit.DMA, 0, {**ROW, **changes})
+
+
+LOADS = (*bank(), transfer(Op.LOAD, 0))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A program that stops, and what it says. may_write: bytes that a STORE may have reached."""
+
+    name: str
+    unit: Unit
+    stream: np.ndarray
+    error: Error
+    address: int | None = None
+    may_write: tuple[int, int] = (0, 0)
+    fault: int | None = None
+    window_last: int | None = None
+
+    def case(self) -> Case:
+        streams = {unit: listed() for unit in Unit} | {self.unit: self.stream}
+        options = {"fault": self.fault, "window_last": self.window_last}
+        return Case(streams, IMAGE, 20, CONFIG.axi_bytes, **options)
+
+
+def refused(name: str, unit: Unit, word: int, before: tuple[Instruction, ...] = ()) -> Fault:
+    """An instruction that the front end of a unit refuses."""
+    stream = np.concatenate([to_words(before), raw(word, encode(HALT))])
+    streams_before = sum(len(listed()) for earlier in Unit if earlier < unit)
+    address = INSTRUCTION_BYTES * (streams_before + len(before))
+    return Fault(name, unit, stream, Error.INSTRUCTION, address)
+
+
+def config_word(unit: Unit, register: int, value0: int = 0, value1: int = 0) -> int:
+    fields = {"unit": unit, "bank": 3, "register": register, "value0": value0, "value1": value1}
+    return encode(Instruction(Op.CONFIG, fields))
+
+
+MATMUL = encode(
+    Instruction(Op.MATMUL, {n: 0 for n in ("bank", "accumulate", "act", "wgt", "acc", "table")})
+)
+VECTOR = Instruction(Op.VECTOR, {"bank": 0, "vector_op": 0, "a": 0, "b": 0, "dst": 0})
+FILL = {"space": Space.ACT, "local": 0, "words": 1, "value": 0}
+
+FAULTS = [
+    refused("blank memory", Unit.DMA, 0),
+    refused("blank memory after work", Unit.DMA, 0, LOADS),
+    refused("unknown opcode", Unit.WUVE, 12),
+    refused("another unit's opcode", Unit.SORE, MATMUL),
+    refused("another unit's opcode", Unit.DMA, MATMUL),
+    refused("a bit that must be 0", Unit.STCE, MATMUL | 1 << 127),
+    refused("a bit that must be 0", Unit.DMA, encode(transfer(Op.LOAD, 0)) | 1 << 104),
+    refused("HALT that waits", Unit.DMA, encode(HALT) | 1 << 4),
+    refused("HALT that signals", Unit.SORE, encode(HALT) | 1 << 20),
+    refused("another unit's bank", Unit.STCE, config_word(Unit.DMA, 0)),
+    refused("an odd register", Unit.DMA, config_word(Unit.DMA, 1)),
+    refused("a register past the last", Unit.SORE, config_word(Unit.SORE, 8)),
+    refused("a value too wide", Unit.DMA, config_word(Unit.DMA, 0, 1 << 32)),
+    refused("a second value too wide", Unit.DMA, config_word(Unit.DMA, 0, 0, 1 << 24)),
+    refused("a value past the last register", Unit.DMA, config_word(Unit.DMA, 8, 0, 1)),
+    refused("an unknown space", Unit.DMA, encode(transfer(Op.STORE, 0)) | 7 << 41),
+    refused("DRAM not aligned", Unit.DMA, encode(transfer(Op.LOAD, 8))),
+    refused("FILL of IDX", Unit.DMA, encode(Instruction(Op.FILL, {**FILL, "space": Space.IDX}))),
+    refused("FILL of nothing", Unit.DMA, encode(Instruction(Op.FILL, {**FILL, "words": 0}))),
+    refused(
+        "FILL too wide", Unit.DMA, encode(Instruction(Op.FILL, {**FILL, "value": 1 << 16}))
+    ),
+    refused("an unknown operation", Unit.WUVE, encode(VECTOR) | 7 << 41),
+    *(
+        Fault(f"{name} = {value}", Unit.DMA, listed(*bank(**{name: value}), LOADS[-1]),
+              Error.DESCRIPTOR, 0)
+        for name, value in (
+            *((name, 0) for name in ("run_bytes", "count0", "count1", "count2", "row_bytes")),
+            *((name, 8) for name in ("run_bytes", "row_bytes", "stride0", "stride1", "stride2")),
+        )
+    ),
+    Fault("a LOAD past the window", Unit.DMA, listed(*bank(), transfer(Op.LOAD, len(IMAGE) - 128)),
+          Error.ADDRESS, len(IMAGE)),
+    Fault("a LOAD below 0", Unit.DMA, listed(*bank(stride0=-64), transfer(Op.LOAD, 64)),
+          Error.ADDRESS, (1 << 40) - 64),
+    Fault("a STORE past the window", Unit.DMA,
+          listed(*LOADS, transfer(Op.STORE, 0x1F00)),
+          Error.ADDRESS, 0x1FC0, may_write=(0x1F00, 0x1FC0), window_last=0x1FBF),
+    Fault("a read that answers SLVERR", Unit.DMA, listed(*LOADS), Error.BUS, 128, fault=128 + 60),
+    Fault("a write that answers SLVERR", Unit.DMA,
+          listed(*bank(), transfer(Op.STORE, 0x800)),
+          Error.BUS, 0x840, may_write=(0x800, 0x900), fault=0x840),
+    Fault("too many tokens", Unit.WUVE,
+          listed(*(Instruction(Op.CONFIG, {"unit": Unit.WUVE, "bank": 0, "register": 0,
+                                           "value0": 0, "value1": 0}, signal=1),) * (SEMAPHORE_MAX + 1)),
+          Error.SEMAPHORE),
+    Fault("a token that never comes", Unit.STCE,
+          listed(*configure(Unit.STCE, 0, {})[:1],
+                 Instruction(Op.CONFIG, {"unit": Unit.STCE, "bank": 0, "register": 0,
+                                         "value0": 0, "value1": 0}, wait=1 << 9)),
+          Error.WATCHDOG),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results() -> list[tuple[RtlResult, RtlResult]]:
+    """Of every fault, and of the legal program after it."""
+    cases = []
+    for number, fault in enumerate(FAULTS):
+        config, program, image = job("narrow", number)
+        cases += [fault.case(), Case.of(program, config, image)]
+    listed = run_programs(design("narrow"), cases)
+    return list(zip(listed[::2], listed[1::2], strict=True))
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda n: f"{n} {FAULTS[n].name}")
+def test_the_machine_stops_and_says_why(results, number):
+    fault, (result, _) = FAULTS[number], results[number]
+    assert not result.timed_out and not result.done
+    assert result.error is fault.error
+    if fault.error is Error.INSTRUCTION:
+        assert result.error_unit is fault.unit
+    if fault.address is not None:
+        assert result.error_address == fault.address
+    changed = np.flatnonzero(result.image != IMAGE)
+    first, last = fault.may_write
+    assert not changed.size or (first <= changed[0] and changed[-1] < last)
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda n: f"{n} {FAULTS[n].name}")
+def test_a_new_start_works(results, number):
+    legal = job("narrow", number)
+    check_bits(legal, results[number][1])
+    check_times(legal, results[number][1])
+
+
+def test_a_deadlock_is_seen_when_the_watchdog_says(results):
+    result = results[[fault.error for fault in FAULTS].index(Error.WATCHDOG)][0]
+    assert WATCHDOG_CYCLES < result.cycles < WATCHDOG_CYCLES + 50
+    assert result.counters[Unit.STCE][Counter.TOKEN] > WATCHDOG_CYCLES - 50
+
+
+def test_errors_at_any_time_leave_the_bus_clean():
+    """A random burst fails, on the DRAM model and under back-pressure; then a legal program runs."""
+    cases, legal = [], []
+    for seed in range(100, 160):
+        config, program, image = job("narrow", seed)
+        bursts = engine.run(program, config).bursts
+        fault = Random(seed).choice(bursts).address
+        stall = (0, 100)[seed % 2]
+        cases.append(Case.of(program, config, image, stall=stall, seed=seed, fault=fault))
+        legal.append(job("narrow", seed + 1000))
+        cases.append(Case.of(legal[-1][1], legal[-1][0], legal[-1][2]))
+    listed = run_programs(design("narrow"), cases)
+    assert all(result.error is Error.BUS for result in listed[::2])
+    for work, result in zip(legal, listed[1::2], strict=True):
+        check_bits(work, result)
+        check_times(work, result)
