@@ -106,9 +106,7 @@ class RtlResult:
 def streams_of(program: Program) -> dict[Unit, Words]:
     """What each unit fetches, HALT last. Raises as `decode_program` does."""
     decoded = decode_program(program)
-    return {
-        unit: program.words[(decoded.unit == unit) | (decoded.op == Op.HALT)] for unit in Unit
-    }
+    return {unit: program.words[(decoded.unit == unit) | (decoded.op == Op.HALT)] for unit in Unit}
 
 
 def rtl_parameters(config: AcceleratorConfig) -> dict[str, int]:
@@ -177,8 +175,7 @@ def _read(folder: Path, number: int, item: Mapping[str, Any]) -> RtlResult:
         error_address=item["error_address"],
         cycles=item["cycles"],
         counters={
-            unit: {counter: item["counters"][unit][counter] for counter in Counter}
-            for unit in Unit
+            unit: {counter: item["counters"][unit][counter] for counter in Counter} for unit in Unit
         },
         timed_out=item["timed_out"],
     )

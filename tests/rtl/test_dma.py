@@ -1,4 +1,4 @@
-"""Front end, semaphores and DMA: programs of transfers, on the accelerator with stand-ins for the other units.
+"""Front end, semaphores and DMA: programs of transfers; the other units are stand-ins.
 
 A failure names its seed; the jobs of a seed are `job(name, seed)`.
 """

@@ -77,7 +77,7 @@ def config_word(unit: Unit, register: int, value0: int = 0, value1: int = 0) -> 
 
 
 MATMUL = encode(
-    Instruction(Op.MATMUL, {n: 0 for n in ("bank", "accumulate", "act", "wgt", "acc", "table")})
+    Instruction(Op.MATMUL, dict.fromkeys(("bank", "accumulate", "act", "wgt", "acc", "table"), 0))
 )
 VECTOR = Instruction(Op.VECTOR, {"bank": 0, "vector_op": 0, "a": 0, "b": 0, "dst": 0})
 FILL = {"space": Space.ACT, "local": 0, "words": 1, "value": 0}

@@ -25,8 +25,13 @@ CONFIGS = {
     "wide": AcceleratorConfig.preset(
         "sat-4x4",
         **_SMALL,
-        **{"rows": 2, "cols": 2, "sore_lanes": 2, "wuve_lanes": 2},
-        **{"axi_bytes": 16, "burst_beats": 2, "outstanding": 16},
+        rows=2,
+        cols=2,
+        sore_lanes=2,
+        wuve_lanes=2,
+        axi_bytes=16,
+        burst_beats=2,
+        outstanding=16,
     ),
 }
 """wide: a beat has up to 16 words of a scratchpad."""
@@ -34,9 +39,16 @@ CONFIGS = {
 NIGHTLY_CONFIGS = {
     "single": AcceleratorConfig.preset(
         "sat-4x4",
-        **{"activation_kib": 3, "weight_kib": 5, "accumulator_kib": 4},
-        **{"cols": 8, "act_values_per_row_cycle": 4, "wuve_lanes": 8},
-        **{"axi_bytes": 4, "dram_bytes_per_cycle": 4, "burst_beats": 64, "outstanding": 1},
+        activation_kib=3,
+        weight_kib=5,
+        accumulator_kib=4,
+        cols=8,
+        act_values_per_row_cycle=4,
+        wuve_lanes=8,
+        axi_bytes=4,
+        dram_bytes_per_cycle=4,
+        burst_beats=64,
+        outstanding=1,
     ),
 }
 """single: one burst in flight, a word has up to 8 beats, halves that are no powers of two."""
