@@ -476,8 +476,9 @@ module cosparse_top #(
 
   // Execution units.
 
-  logic stce_act_re, stce_wgt_re;
-  logic [AddressBits-1:0] stce_act_raddr, stce_wgt_raddr;
+  logic stce_act_re, stce_wgt_re, table_re;
+  logic [AddressBits-1:0] stce_act_raddr, stce_wgt_raddr, table_raddr;
+  logic [WgtBits-1:0] table_rdata;
   logic [ActBits-1:0] stce_act_rdata;
   logic [WgtBits-1:0] stce_wgt_rdata;
   logic [IdxBits-1:0] stce_idx_rdata;
@@ -512,6 +513,9 @@ module cosparse_top #(
     .wgt_raddr_o(stce_wgt_raddr),
     .wgt_rdata_i(stce_wgt_rdata),
     .idx_rdata_i(stce_idx_rdata),
+    .table_re_o (table_re),
+    .table_raddr_o(table_raddr),
+    .table_rdata_i(table_rdata),
     .acc_re_o   (stce_acc_re),
     .acc_raddr_o(stce_acc_raddr),
     .acc_rdata_i(stce_acc_rdata),
@@ -584,6 +588,10 @@ module cosparse_top #(
 
   // Scratchpads and their owners.
 
+  logic [ActBits-1:0] unused_act_side;
+  logic [IdxBits-1:0] unused_idx_side;
+  logic [Cols*32-1:0] unused_acc_side;
+
   logic [3*ActWide*ActBits-1:0] act_rdata;
 
   scratchpad_pair #(
@@ -599,6 +607,9 @@ module cosparse_top #(
     .re_i   ({sore_act_re, stce_act_re, dma_act_re}),
     .raddr_i({sore_act_raddr, stce_act_raddr, dma_act_raddr}),
     .rdata_o(act_rdata),
+    .side_re_i(1'b0),
+    .side_raddr_i('0),
+    .side_rdata_o(unused_act_side),
     .we_i   ({(ActWide * ActLanes)'(wuve_act_we), dma_act_we}),
     .waddr_i({wuve_act_waddr, dma_act_waddr}),
     .wdata_i({(ActWide * ActBits)'(wuve_act_wdata), dma_act_wdata})
@@ -623,6 +634,9 @@ module cosparse_top #(
     .re_i   ({stce_wgt_re, dma_wgt_re}),
     .raddr_i({stce_wgt_raddr, dma_wgt_raddr}),
     .rdata_o(wgt_rdata),
+    .side_re_i(table_re),
+    .side_raddr_i(table_raddr),
+    .side_rdata_o(table_rdata),
     .we_i   ({(WgtWide * Cols)'(sore_wgt_we), dma_wgt_we}),
     .waddr_i({sore_wgt_waddr, dma_wgt_waddr}),
     .wdata_i({(WgtWide * WgtBits)'(sore_wgt_wdata), dma_wgt_wdata})
@@ -646,6 +660,9 @@ module cosparse_top #(
     .re_i   ({stce_wgt_re, dma_idx_re}),
     .raddr_i({stce_wgt_raddr, dma_idx_raddr}),
     .rdata_o(idx_rdata),
+    .side_re_i(1'b0),
+    .side_raddr_i('0),
+    .side_rdata_o(unused_idx_side),
     .we_i   ({(IdxWide * Cols)'(sore_wgt_we), dma_idx_we}),
     .waddr_i({sore_wgt_waddr, dma_idx_waddr}),
     .wdata_i({(IdxWide * IdxBits)'(sore_idx_wdata), dma_idx_wdata})
@@ -684,6 +701,9 @@ module cosparse_top #(
         dma_acc_raddr
       }),
       .rdata_o(rdata),
+      .side_re_i(1'b0),
+      .side_raddr_i('0),
+      .side_rdata_o(unused_acc_side[32*c+:32]),
       .we_i({AccWide'(wuve_acc_we[c]), AccWide'(stce_acc_we[c]), dma_we}),
       .waddr_i({
         wuve_acc_waddr[AddressBits*c+:AddressBits],
@@ -702,6 +722,7 @@ module cosparse_top #(
   end
 
   logic unused;
-  assign unused = ^{waits_data[3:1], occupied[0], act_rdata, wgt_rdata, idx_rdata};
+  assign unused = ^{waits_data[3:1], occupied[0], act_rdata, wgt_rdata, idx_rdata,
+      unused_act_side, unused_idx_side, unused_acc_side};
 
 endmodule : cosparse_top

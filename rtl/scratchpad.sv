@@ -1,7 +1,7 @@
-/// One block RAM: one read port, one write port with an enable for each lane.
+/// One block RAM: a read port, and a write port with an enable for each lane that can read instead.
 ///
 /// A read address in cycle t gives its word in cycle t + 1, as it was before the write of cycle t.
-/// The output holds its value while `re_i` is low. Contents are unknown until they are written.
+/// An output holds its value while its enable is low. Contents are unknown until they are written.
 module scratchpad #(
   /// Words.
   parameter int unsigned Words = 16,
@@ -15,6 +15,9 @@ module scratchpad #(
   input  logic                      re_i,
   input  logic [AddressBits-1:0]    raddr_i,
   output logic [Lanes*LaneBits-1:0] rdata_o,
+  /// Read at the address of the write port; no lane is written in this cycle.
+  input  logic                      side_re_i,
+  output logic [Lanes*LaneBits-1:0] side_rdata_o,
   input  logic [Lanes-1:0]          we_i,
   input  logic [AddressBits-1:0]    waddr_i,
   input  logic [Lanes*LaneBits-1:0] wdata_i
@@ -24,6 +27,7 @@ module scratchpad #(
 
   always_ff @(posedge clk_i) begin
     if (re_i) rdata_o <= words_q[raddr_i];
+    if (side_re_i) side_rdata_o <= words_q[waddr_i];
     for (int lane = 0; lane < Lanes; lane++) begin
       if (we_i[lane]) words_q[waddr_i][lane*LaneBits+:LaneBits] <= wdata_i[lane*LaneBits+:LaneBits];
     end

@@ -19,6 +19,9 @@ module scratchpad_half #(
   /// Of the first word.
   input  logic [cosparse_pkg::AddressBits-1:0] raddr_i,
   output logic [Wide*Lanes*LaneBits-1:0]       rdata_o,
+  /// Read one word at the address of the write port.
+  input  logic                                 side_re_i,
+  output logic [Lanes*LaneBits-1:0]            side_rdata_o,
   /// Lanes of all words.
   input  logic [Wide*Lanes-1:0]                we_i,
   input  logic [cosparse_pkg::AddressBits-1:0] waddr_i,
@@ -41,6 +44,8 @@ module scratchpad_half #(
       .re_i,
       .raddr_i(raddr_i[RamBits-1:0]),
       .rdata_o,
+      .side_re_i,
+      .side_rdata_o,
       .we_i,
       .waddr_i(waddr_i[RamBits-1:0]),
       .wdata_i
@@ -49,12 +54,15 @@ module scratchpad_half #(
     logic unused;
     assign unused = ^{raddr_i, waddr_i};
   end else begin : g_interleaved
-    logic [Wide*WordBits-1:0] words;
-    logic [Shift-1:0]         first_q;
+    logic [Wide*WordBits-1:0] words, side_words;
+    logic [Shift-1:0]         first_q, side_first_q;
 
     always_ff @(posedge clk_i) begin
       if (re_i) first_q <= raddr_i[Shift-1:0];
+      if (side_re_i) side_first_q <= waddr_i[Shift-1:0];
     end
+
+    assign side_rdata_o = side_words[side_first_q*WordBits+:WordBits];
 
     for (genvar ram = 0; ram < Wide; ram++) begin : g_ram
       // This RAM has word `position` of the access, in row address / Wide or the one after it.
@@ -71,7 +79,7 @@ module scratchpad_half #(
       assign wdata = wdata_i[write_position*WordBits+:WordBits];
       assign we    = we_i[write_position*Lanes+:Lanes];
 
-      logic [WordBits-1:0] rdata;
+      logic [WordBits-1:0] rdata, side_rdata;
 
       scratchpad #(
         .Words   (RamWords),
@@ -82,12 +90,15 @@ module scratchpad_half #(
         .re_i,
         .raddr_i(raddr[RamBits-1:0]),
         .rdata_o(rdata),
+        .side_re_i,
+        .side_rdata_o(side_rdata),
         .we_i   (we),
         .waddr_i(waddr[RamBits-1:0]),
         .wdata_i(wdata)
       );
 
-      assign words[ram*WordBits+:WordBits] = rdata;
+      assign words[ram*WordBits+:WordBits]      = rdata;
+      assign side_words[ram*WordBits+:WordBits] = side_rdata;
 
       logic unused;
       assign unused = ^{waddr, raddr};

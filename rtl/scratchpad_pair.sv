@@ -4,6 +4,9 @@
 /// may work in different halves in the same cycle; in one half the program gives one of them
 /// ownership at a time, which an assertion checks. Read latency 1. A user of single words drives
 /// word 0 of an access and leaves the enables of the others low.
+///
+/// A side reader reads single words through the write port of a half that nobody writes, so that an
+/// owner may read two words of a half in a cycle.
 module scratchpad_pair #(
   /// Words of a half.
   parameter int unsigned HalfWords = 16,
@@ -23,6 +26,9 @@ module scratchpad_pair #(
   input  logic [Readers-1:0]                           re_i,
   input  logic [Readers*cosparse_pkg::AddressBits-1:0] raddr_i,
   output logic [Readers*Wide*Lanes*LaneBits-1:0]       rdata_o,
+  input  logic                                         side_re_i,
+  input  logic [cosparse_pkg::AddressBits-1:0]         side_raddr_i,
+  output logic [Lanes*LaneBits-1:0]                    side_rdata_o,
   input  logic [Writers*Wide*Lanes-1:0]                we_i,
   input  logic [Writers*cosparse_pkg::AddressBits-1:0] waddr_i,
   input  logic [Writers*Wide*Lanes*LaneBits-1:0]       wdata_i
@@ -36,6 +42,10 @@ module scratchpad_pair #(
   logic [Readers-1:0] read_half, read_half_q;
   logic [Writers-1:0] write_half, writes;
   logic [2*Bits-1:0]  words;
+  logic               side_half, side_half_q;
+  logic [2*Lanes*LaneBits-1:0] side_words;
+
+  assign side_half = side_raddr_i >= Half;
 
   always_comb begin
     for (int r = 0; r < Readers; r++) begin
@@ -50,7 +60,9 @@ module scratchpad_pair #(
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       read_half_q <= '0;
+      side_half_q <= 1'b0;
     end else begin
+      if (side_re_i) side_half_q <= side_half;
       for (int r = 0; r < Readers; r++) begin
         if (re_i[r]) read_half_q[r] <= read_half[r];
       end
@@ -60,7 +72,7 @@ module scratchpad_pair #(
   for (genvar half = 0; half < 2; half++) begin : g_half
     localparam logic [AddressBits-1:0] First = half == 0 ? '0 : Half;
 
-    logic                   re;
+    logic                   re, side_re;
     logic [AddressBits-1:0] raddr, waddr;
     logic [Enables-1:0]     we;
     logic [Bits-1:0]        wdata;
@@ -76,9 +88,11 @@ module scratchpad_pair #(
       end
     end
 
+    assign side_re = side_re_i && side_half == half[0];
+
     always_comb begin
       we    = '0;
-      waddr = '0;
+      waddr = side_re ? side_raddr_i - First : '0;
       wdata = '0;
       for (int w = 0; w < Writers; w++) begin
         if (writes[w] && write_half[w] == half[0]) begin
@@ -99,6 +113,8 @@ module scratchpad_pair #(
       .re_i   (re),
       .raddr_i(raddr),
       .rdata_o(words[half*Bits+:Bits]),
+      .side_re_i(side_re),
+      .side_rdata_o(side_words[half*Lanes*LaneBits+:Lanes*LaneBits]),
       .we_i   (we),
       .waddr_i(waddr),
       .wdata_i(wdata)
@@ -108,12 +124,15 @@ module scratchpad_pair #(
     assert property (@(posedge clk_i) disable iff (!rst_ni)
         $onehot0(re_i & (half == 0 ? ~read_half : read_half)));
     assert property (@(posedge clk_i) disable iff (!rst_ni)
-        $onehot0(writes & (half == 0 ? ~write_half : write_half)));
+        $onehot0({side_re, writes & (half == 0 ? ~write_half : write_half)}));
 `endif
   end
 
   for (genvar r = 0; r < Readers; r++) begin : g_reader
     assign rdata_o[r*Bits+:Bits] = read_half_q[r] ? words[Bits+:Bits] : words[0+:Bits];
   end
+
+  assign side_rdata_o = side_half_q ? side_words[Lanes*LaneBits+:Lanes*LaneBits] :
+      side_words[0+:Lanes*LaneBits];
 
 endmodule : scratchpad_pair

@@ -28,6 +28,9 @@ module stce #(
   output logic [cosparse_pkg::AddressBits-1:0] wgt_raddr_o,
   input  logic [Cols*16-1:0] wgt_rdata_i,
   input  logic [Cols*4-1:0] idx_rdata_i,
+  output logic table_re_o,
+  output logic [cosparse_pkg::AddressBits-1:0] table_raddr_o,
+  input  logic [Cols*16-1:0] table_rdata_i,
   output logic [Cols-1:0] acc_re_o,
   output logic [Cols*cosparse_pkg::AddressBits-1:0] acc_raddr_o,
   input  logic [Cols*32-1:0] acc_rdata_i,
@@ -48,6 +51,8 @@ module stce #(
   assign act_raddr_o = '0;
   assign wgt_re_o = '0;
   assign wgt_raddr_o = '0;
+  assign table_re_o = '0;
+  assign table_raddr_o = '0;
   assign acc_re_o = '0;
   assign acc_raddr_o = '0;
   assign acc_we_o = '0;
