@@ -10,7 +10,7 @@
 ///     come out in ascending position while the next group streams in, without a second buffer.
 ///   - Afterwards the worst slot is replaced, if the value is larger than any of the group's slots.
 /// The worst slot is known without comparing slots with each other: one bit for each pair of slots
-/// tells which of the two won when the later one entered, and it moves along with them.
+/// tells which of the two won when the later one entered, and moves along with them.
 ///
 /// Timing: one value a cycle with `step_i`; the n results of a group are complete one cycle after
 /// its last value and leave, one a step, during the next n steps.
@@ -53,7 +53,7 @@ module sore_lane #(
   logic [NMax-1:0][NMax:0]        won;
 
   logic [15:0]                    value;
-  logic [NMax-1:0]                beaten, worst, moves;
+  logic [NMax-1:0]                beaten, moves;
 
   assign value = value_i[14:0] > 15'h7C00 ? 16'h7E00 : value_i;
   assign slot = {value, position_i, slot_q};
@@ -66,19 +66,13 @@ module sore_lane #(
     end
   end
 
+  // The lowest slot that beats none above it is the worst of all: each slot above it is strictly
+  // larger; each slot below it beats one above, that one perhaps another, up to this slot or past it.
   always_comb begin
+    logic [NMax-1:0] loses;
+    for (int unsigned i = 0; i < NMax; i++) loses[i] = won_q[i] == '0;
     for (int unsigned i = 0; i < NMax; i++) begin
-      worst[i] = 1'b1;
-      for (int unsigned j = 0; j < NMax; j++) begin
-        if (j < i && !won_q[j][i]) worst[i] = 1'b0;
-        if (j > i && won_q[i][j]) worst[i] = 1'b0;
-      end
-    end
-  end
-
-  always_comb begin
-    for (int unsigned i = 0; i < NMax; i++) begin
-      moves[i] = step_i && (filling_i || (beaten != '0 && (worst << (NMax - 1 - i)) != '0));
+      moves[i] = step_i && (filling_i || (beaten != '0 && (loses << (NMax - 1 - i)) != '0));
     end
   end
 

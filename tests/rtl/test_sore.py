@@ -53,7 +53,7 @@ MUTANTS = [
     ("sore_lane", "value[14:0] > slot_q[i][18:4]", "value[14:0] >= slot_q[i][18:4]"),
     ("sore_lane", "value_i[14:0] > 15'h7C00", "value_i[14:0] >= 15'h7C00"),
     ("sore_lane", "value[14:0] > slot_q", "value[14:1] > slot_q"),
-    ("sore_lane", "j < i && !won_q[j][i]", "j < i && 1'b0"),
+    ("sore_lane", "loses[i] = won_q[i] == '0", "loses[i] = 1'b1"),
     ("sore_lane", "moves[i] ? won[i+1][j+1] :", "1'b0 ? won[i+1][j+1] :"),
     ("sore_lane", "member_i[i] && value", "1'b1 && value"),
     ("sore_group", "m_i) - 5'd1", "m_i) - 5'd2"),
