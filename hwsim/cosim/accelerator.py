@@ -27,7 +27,6 @@ from . import sources
 from .design import Design
 from .run import simulate
 
-MODULE = "accelerator_bench"
 CASES, RESULTS = "cases.json", "results.json"
 
 AXI_BYTES = (4, 8, 16)
@@ -123,11 +122,12 @@ def accelerator_design(
     config: AcceleratorConfig,
     folders: Sequence[Path] = (),
     parameters: Mapping[str, int] | None = None,
+    top: str = "tb_top",
     **options: Any,
 ) -> Design:
     """The bench's design. folders: searched before the RTL's own. options: of `Design`."""
     return Design(
-        "tb_top",
+        top,
         {**rtl_parameters(config), **(parameters or {})},
         folders=(*folders, sources.RTL, sources.BENCHES),
         **options,
@@ -135,14 +135,20 @@ def accelerator_design(
 
 
 def run_programs(
-    design: Design, cases: Sequence[Case], timeout_cycles: int = 1_000_000
+    design: Design,
+    cases: Sequence[Case],
+    timeout_cycles: int = 1_000_000,
+    module: str = "accelerator_bench",
 ) -> list[RtlResult]:
-    """Run cases one after the other without a reset between them. Raises RunError."""
+    """Run cases one after the other without a reset between them. Raises RunError.
+
+    module: the bench that goes with the design's top.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / CASES).write_text(json.dumps([_write(folder, i, c) for i, c in enumerate(cases)]))
         given = {"folder": scratch, "timeout_cycles": timeout_cycles}
-        outcome = simulate(design, MODULE, arguments=given)
+        outcome = simulate(design, module, arguments=given)
         if not (folder / RESULTS).exists():
             raise RunError(f"the simulation wrote no results\n{outcome.output}")
         listed = json.loads((folder / RESULTS).read_text())

@@ -41,6 +41,18 @@ class Host:
         return lambda: int(self._words[first, 2]) | int(self._words[first + 1, 2]) << 32
 
 
+def load_streams(memory, folder, number):
+    """Streams one behind the other. Returns their byte addresses."""
+    address, starts = 0, []
+    for unit in Unit:
+        words = np.load(folder / f"stream{number}_{int(unit)}.npy").view(np.uint8).ravel()
+        memory[address : address + len(words)] = words
+        starts.append(address)
+        address += len(words)
+    memory[address : address + 1024] = 0
+    return starts
+
+
 class Bench:
     def __init__(self, dut, folder, timeout_cycles):
         self.dut = dut
@@ -62,22 +74,12 @@ class Bench:
         self.dut.rst_ni.value = 1
         await ClockCycles(self.dut.clk_i, 2)
 
-    def load_streams(self, number):
-        """Streams one behind the other. Returns their byte addresses."""
-        address, starts = 0, []
-        for unit in Unit:
-            words = np.load(self.folder / f"stream{number}_{int(unit)}.npy").view(np.uint8).ravel()
-            self.instructions[address : address + len(words)] = words
-            starts.append(address)
-            address += len(words)
-        self.instructions[address : address + 1024] = 0
-        return starts
-
     async def run(self, number, case):
         image = np.load(self.image(number))
         self.dram[: len(image)] = image
         host = Host(self.commands)
-        for unit, start in zip(Unit, self.load_streams(number), strict=True):
+        starts = load_streams(self.instructions, self.folder, number)
+        for unit, start in zip(Unit, starts, strict=True):
             host.write(f"stream_{unit.name.lower()}", start)
         host.write("window_last", case["window_last"])
         host.write("interrupt", 3)

@@ -56,11 +56,11 @@ NIGHTLY_CONFIGS = {
 WATCHDOG_CYCLES = 2_000
 
 
-def design(name: str, **parameters: int) -> Design:
+def design(name: str, top: str = "tb_top", **parameters: int) -> Design:
     """A short watchdog, beyond every latency here, so that a deadlock is soon found."""
     config = (CONFIGS | NIGHTLY_CONFIGS)[name]
     given = {"WatchdogCycles": WATCHDOG_CYCLES, **parameters}
-    return accelerator_design(config, (BENCHES / "stubs",), given)
+    return accelerator_design(config, (BENCHES / "stubs",), given, top)
 
 
 def job(name: str, seed: int) -> Job:
