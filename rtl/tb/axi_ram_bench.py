@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
+from accelerator_bench import PROGRAM_BYTES, load_streams
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
-from accelerator_bench import PROGRAM_BYTES, load_streams
 from hwsim import cosim
 from hwsim.cosim.accelerator import CASES, RESULTS
 from hwsim.host import REGISTERS, Counter, counter_offset
