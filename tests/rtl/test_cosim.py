@@ -28,7 +28,7 @@ def test_ports_are_those_of_the_header():
 
 
 def test_the_shared_memory_and_its_ram():
-    outcome = cosim.simulate(RAM, "ram_bench", arguments={"cycles": 2000})
+    outcome = cosim.simulate(RAM, "ram_bench", arguments={"cycles": 2000, "shared": True})
     assert outcome.passed == ("random_traffic",)
 
 
@@ -81,5 +81,5 @@ def test_a_missing_package_says_what_installs_it():
 
 def test_waves_on_demand(tmp_path, monkeypatch):
     monkeypatch.setenv("COSPARSE_RTL_VCD", str(tmp_path / "waves.vcd"))
-    cosim.simulate(RAM, "ram_bench", arguments={"cycles": 20})
+    cosim.simulate(RAM, "ram_bench", arguments={"cycles": 20, "shared": True})
     assert "$var" in Path(tmp_path / "waves.vcd").read_text()
