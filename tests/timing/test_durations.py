@@ -1,6 +1,7 @@
 """Durations against a walk over every tile, chunk, fold and group, as the document describes it."""
 
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,6 +214,16 @@ def test_one_ws_fold_by_hand():
     config = config_vector(AcceleratorConfig.preset("sat-4x4"))
     D = 4 * (3 * 3 + 3 + 1) + 2
     assert ws_cycles(config, row(Unit.STCE, GEMM)) == 8 + 16 + 3 * 12 + D + 3 + 2
+
+
+def test_the_layer_of_the_page_against_scale_sim():
+    page = (Path(__file__).parents[2] / "docs" / "scale-sim.md").read_text()
+    layer = {"n": 16, "m": 16, "ic": 4, "ir": 2, "images": 1, "out_h": 1, "out_w": 128}
+    layer |= {"taps_y": 1, "taps_x": 1, "channels": 768, "columns": 768}
+    config = config_vector(AcceleratorConfig.preset("sat-32x32"))
+    registers = row(Unit.STCE, layer)
+    assert f"ours OS         {os_cycles(config, registers, 0)}  " in page
+    assert f"ours WS        {ws_cycles(config, registers)}  " in page
 
 
 def test_the_cost_does_not_grow_with_the_tiles():
