@@ -145,6 +145,8 @@ def _register_widths(unit: Unit) -> str:
     return (
         f"  /// Registers of a {unit.name} bank\n"
         f"  parameter int unsigned {prefix}Registers = {len(registers)};\n"
+        f"  /// Bits of all of them\n"
+        f"  parameter int unsigned {prefix}BankBits = {sum(item.bits for item in registers)};\n"
         f"  /// Bits of each of them, the first one lowest\n"
         f"  parameter logic [{8 * len(registers) - 1}:0] {prefix}RegisterWidths = {{\n"
         f"{fill(widths, 98, initial_indent='    ', subsequent_indent='    ')}\n  }};\n"

@@ -263,6 +263,8 @@ package cosparse_pkg;
 
   /// Registers of a DMA bank
   parameter int unsigned DmaRegisters = 9;
+  /// Bits of all of them
+  parameter int unsigned DmaBankBits = 276;
   /// Bits of each of them, the first one lowest
   parameter logic [71:0] DmaRegisterWidths = {
     8'd20, 8'd32, 8'd40, 8'd24, 8'd40, 8'd24, 8'd40, 8'd24, 8'd32
@@ -336,6 +338,8 @@ package cosparse_pkg;
 
   /// Registers of a STCE bank
   parameter int unsigned StceRegisters = 29;
+  /// Bits of all of them
+  parameter int unsigned StceBankBits = 449;
   /// Bits of each of them, the first one lowest
   parameter logic [231:0] StceRegisterWidths = {
     8'd16, 8'd20, 8'd20, 8'd24, 8'd20, 8'd20, 8'd20, 8'd24, 8'd16, 8'd16, 8'd16, 8'd16, 8'd24,
@@ -367,6 +371,8 @@ package cosparse_pkg;
 
   /// Registers of a SORE bank
   parameter int unsigned SoreRegisters = 7;
+  /// Bits of all of them
+  parameter int unsigned SoreBankBits = 99;
   /// Bits of each of them, the first one lowest
   parameter logic [55:0] SoreRegisterWidths = {
     8'd20, 8'd20, 8'd1, 8'd24, 8'd24, 8'd5, 8'd5
@@ -402,6 +408,8 @@ package cosparse_pkg;
 
   /// Registers of a WUVE bank
   parameter int unsigned WuveRegisters = 10;
+  /// Bits of all of them
+  parameter int unsigned WuveBankBits = 233;
   /// Bits of each of them, the first one lowest
   parameter logic [79:0] WuveRegisterWidths = {
     8'd32, 8'd32, 8'd32, 8'd32, 8'd1, 8'd20, 8'd20, 8'd20, 8'd20, 8'd24

@@ -232,7 +232,7 @@ module cosparse_top #(
     .Unit          (cosparse_pkg::UnitDma),
     .Registers     (cosparse_pkg::DmaRegisters),
     .RegisterWidths(cosparse_pkg::DmaRegisterWidths),
-    .BankBits      ($bits(cosparse_pkg::dma_bank_t)),
+    .BankBits      (cosparse_pkg::DmaBankBits),
     .QueueDepth    (QueueDepth),
     .FetchLatency  (FetchLatency),
     .InFlight      (InFlight)
@@ -266,7 +266,7 @@ module cosparse_top #(
     .Unit          (cosparse_pkg::UnitStce),
     .Registers     (cosparse_pkg::StceRegisters),
     .RegisterWidths(cosparse_pkg::StceRegisterWidths),
-    .BankBits      ($bits(cosparse_pkg::stce_bank_t)),
+    .BankBits      (cosparse_pkg::StceBankBits),
     .QueueDepth    (QueueDepth),
     .FetchLatency  (FetchLatency),
     .InFlight      (1)
@@ -300,7 +300,7 @@ module cosparse_top #(
     .Unit          (cosparse_pkg::UnitSore),
     .Registers     (cosparse_pkg::SoreRegisters),
     .RegisterWidths(cosparse_pkg::SoreRegisterWidths),
-    .BankBits      ($bits(cosparse_pkg::sore_bank_t)),
+    .BankBits      (cosparse_pkg::SoreBankBits),
     .QueueDepth    (QueueDepth),
     .FetchLatency  (FetchLatency),
     .InFlight      (1)
@@ -334,7 +334,7 @@ module cosparse_top #(
     .Unit          (cosparse_pkg::UnitWuve),
     .Registers     (cosparse_pkg::WuveRegisters),
     .RegisterWidths(cosparse_pkg::WuveRegisterWidths),
-    .BankBits      ($bits(cosparse_pkg::wuve_bank_t)),
+    .BankBits      (cosparse_pkg::WuveBankBits),
     .QueueDepth    (QueueDepth),
     .FetchLatency  (FetchLatency),
     .InFlight      (1)
@@ -381,6 +381,14 @@ module cosparse_top #(
   localparam int unsigned ActBits = ActLanes * 16;
   localparam int unsigned WgtBits = Cols * 16;
   localparam int unsigned IdxBits = Cols * cosparse_pkg::IndexBits;
+  /// Lanes and bits of one access of the DMA.
+  localparam int unsigned ActEnables = ActWide * ActLanes;
+  localparam int unsigned WgtEnables = WgtWide * Cols;
+  localparam int unsigned IdxEnables = IdxWide * Cols;
+  localparam int unsigned ActAccess = ActWide * ActBits;
+  localparam int unsigned WgtAccess = WgtWide * WgtBits;
+  localparam int unsigned IdxAccess = IdxWide * IdxBits;
+  localparam int unsigned AccAccess = AccWide * 32;
 
   logic dma_act_re, dma_wgt_re, dma_idx_re, dma_acc_re;
   logic [AddressBits-1:0] dma_act_raddr, dma_wgt_raddr, dma_idx_raddr, dma_acc_raddr;
@@ -610,9 +618,9 @@ module cosparse_top #(
     .side_re_i(1'b0),
     .side_raddr_i('0),
     .side_rdata_o(unused_act_side),
-    .we_i   ({(ActWide * ActLanes)'(wuve_act_we), dma_act_we}),
+    .we_i   ({ActEnables'(wuve_act_we), dma_act_we}),
     .waddr_i({wuve_act_waddr, dma_act_waddr}),
-    .wdata_i({(ActWide * ActBits)'(wuve_act_wdata), dma_act_wdata})
+    .wdata_i({ActAccess'(wuve_act_wdata), dma_act_wdata})
   );
 
   assign dma_act_rdata  = act_rdata[0+:ActWide*ActBits];
@@ -637,9 +645,9 @@ module cosparse_top #(
     .side_re_i(table_re),
     .side_raddr_i(table_raddr),
     .side_rdata_o(table_rdata),
-    .we_i   ({(WgtWide * Cols)'(sore_wgt_we), dma_wgt_we}),
+    .we_i   ({WgtEnables'(sore_wgt_we), dma_wgt_we}),
     .waddr_i({sore_wgt_waddr, dma_wgt_waddr}),
-    .wdata_i({(WgtWide * WgtBits)'(sore_wgt_wdata), dma_wgt_wdata})
+    .wdata_i({WgtAccess'(sore_wgt_wdata), dma_wgt_wdata})
   );
 
   assign dma_wgt_rdata  = wgt_rdata[0+:WgtWide*WgtBits];
@@ -663,9 +671,9 @@ module cosparse_top #(
     .side_re_i(1'b0),
     .side_raddr_i('0),
     .side_rdata_o(unused_idx_side),
-    .we_i   ({(IdxWide * Cols)'(sore_wgt_we), dma_idx_we}),
+    .we_i   ({IdxEnables'(sore_wgt_we), dma_idx_we}),
     .waddr_i({sore_wgt_waddr, dma_idx_waddr}),
-    .wdata_i({(IdxWide * IdxBits)'(sore_idx_wdata), dma_idx_wdata})
+    .wdata_i({IdxAccess'(sore_idx_wdata), dma_idx_wdata})
   );
 
   assign dma_idx_rdata  = idx_rdata[0+:IdxWide*IdxBits];
@@ -711,8 +719,8 @@ module cosparse_top #(
         dma_acc_waddr
       }),
       .wdata_i({
-        (AccWide * 32)'(wuve_acc_wdata[32*c+:32]),
-        (AccWide * 32)'(stce_acc_wdata[32*c+:32]),
+        AccAccess'(wuve_acc_wdata[32*c+:32]),
+        AccAccess'(stce_acc_wdata[32*c+:32]),
         dma_wdata
       })
     );

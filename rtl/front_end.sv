@@ -22,7 +22,7 @@ module front_end #(
   /// Their widths, eight bits each, the first one lowest.
   parameter logic [Registers*8-1:0] RegisterWidths = cosparse_pkg::DmaRegisterWidths,
   /// Bits of a bank.
-  parameter int unsigned BankBits = $bits(cosparse_pkg::dma_bank_t),
+  parameter int unsigned BankBits = cosparse_pkg::DmaBankBits,
   /// Instructions that are fetched ahead.
   parameter int unsigned QueueDepth = 8,
   /// Cycles from an address to its instruction, from 1 to FetchCycles - 3.
