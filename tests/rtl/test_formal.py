@@ -1,4 +1,4 @@
-"""Proofs of the common cells, each with mutants that it kills by a counterexample."""
+"""Proofs of the common cells and of both bus ports, each with mutants that it kills by a counterexample."""
 
 import pytest
 
@@ -11,6 +11,8 @@ PROOFS = [
     *(("fifo", {"Width": 2, "Depth": depth}) for depth in (2, 3, 4)),
     ("skid_buffer", {"Width": 2}),
     ("semaphore_bank", {}),
+    ("axi_lite_regs", {}),
+    ("dma", {"Outstanding": 2}),
 ]
 
 MUTANTS = [
@@ -26,6 +28,13 @@ MUTANTS = [
     ("semaphore_bank", {"made[s] && !taken[s] && count_q": "made[s] && count_q", **SMALL}),
     ("semaphore_bank", {"count_q != '0": "count_q > 1"}),
     ("semaphore_bank", {"taken | take_i": "take_i"}),
+    ("axi_lite_regs", {"write || (axil_bvalid_o && !axil_bready_i)": "write"}),
+    ("axi_lite_regs", {"address_q && data_q && !axil_bvalid_o": "address_q && data_q"}),
+    ("axi_lite_regs", {"axil_rvalid_o ? !axil_rready_i": "axil_rvalid_o ? 1'b0"}),
+    ("axi_lite_regs", {"start_o  = accepted": "start_o  = address_q"}),
+    ("dma", {"flight_q < FlightBits'(Outstanding)": "flight_q <= FlightBits'(Outstanding)"}),
+    ("dma", {"!(stop_i && !may_request)": "!stop_i"}),
+    ("dma", {"(granted || !request_valid_q)": "1'b1"}),
 ]
 
 
@@ -36,7 +45,12 @@ def test_proved_for_all_inputs_and_all_time(module, parameters):
 
 @pytest.mark.parametrize(("module", "changes"), MUTANTS)
 def test_a_mutant_has_a_counterexample(module, changes):
-    parameters = {"fifo": {"Width": 2, "Depth": 3}, "skid_buffer": {"Width": 2}}.get(module, {})
+    small = {
+        "fifo": {"Width": 2, "Depth": 3},
+        "skid_buffer": {"Width": 2},
+        "dma": {"Outstanding": 2},
+    }
+    parameters = small.get(module, {})
     with pytest.raises(formal.DisprovedError, match=r"Status: FAILED") as caught:
         formal.prove(module, parameters, changes=changes)
     assert (
