@@ -23,7 +23,7 @@ _UNUSED_SECONDS = 30 * 24 * 3600
 def folder() -> Path:
     """Folder of the cache; it need not exist."""
     if own := os.environ.get(VARIABLE):
-        return Path(own)
+        return Path(own).resolve()
     shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(shared) / "cosparse" / "rtl"
 

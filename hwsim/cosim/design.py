@@ -25,7 +25,7 @@ class Design:
     parameters: Mapping[str, int] = field(default_factory=dict)
     cpp: tuple[Path, ...] = ()
     main: Path | None = None
-    folders: tuple[Path, ...] = (sources.RTL, sources.BENCHES)
+    folders: tuple[Path, ...] = field(default_factory=sources.folders)
     optimise: str = "-O1"
     trace: bool = False
     coverage: tuple[str, ...] = ()

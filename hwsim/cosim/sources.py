@@ -1,9 +1,12 @@
 """Where the SystemVerilog lies, and which files a module needs.
 
+The files of the folder that $COSPARSE_RTL_OVERLAY names stand in for those of the same name.
+
 One module a file, so a file is needed where its name is written in another one that is. Comments do
 not count.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,9 +23,17 @@ RTL = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "rtl"
 BENCHES = RTL / "tb"
 """Folder of the benches: wrappers, C++ and cocotb modules."""
 
+OVERLAY = "COSPARSE_RTL_OVERLAY"
+
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _PORT = re.compile(r"^\s*(?:input|output|inout)\b[^,;)]*?(\w+)\s*(?:,|\)|$)", re.MULTILINE)
+
+
+def folders() -> tuple[Path, ...]:
+    """Where a design looks for its files, unless it says otherwise."""
+    overlay = os.environ.get(OVERLAY)
+    return (*([Path(overlay)] if overlay else []), RTL, BENCHES)
 
 
 def closure(top: str, folders: Sequence[Path]) -> tuple[Path, ...]:

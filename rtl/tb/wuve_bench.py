@@ -11,7 +11,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from wuve_cases import (
     KINDS,
     RECORD_WORDS,
@@ -29,6 +29,7 @@ from hwsim import cosim
 from hwsim.config import AcceleratorConfig
 
 BATCH = 8
+PERIOD_NS = 10
 
 
 class Bench:
@@ -45,7 +46,7 @@ class Bench:
 
     async def reset(self) -> None:
         self.dut.go_i.value = self.dut.rst_ni.value = 0
-        Clock(self.dut.clk_i, 10, "ns").start()
+        Clock(self.dut.clk_i, PERIOD_NS, "ns").start()
         await ClockCycles(self.dut.clk_i, 3)
         self.dut.rst_ni.value = 1
         await ClockCycles(self.dut.clk_i, 2)
@@ -84,7 +85,8 @@ class Bench:
         self.dut.go_i.value = 1
         await RisingEdge(self.dut.clk_i)
         self.dut.go_i.value = 0
-        await RisingEdge(self.dut.done_o)
+        cycles = sum(expected_cycles(case, self.config) + case.gap for case in cases)
+        await with_timeout(RisingEdge(self.dut.done_o), 2 * PERIOD_NS * (cycles + 10), "ns")
 
 
 def _memory(number: int, shape: tuple[int, int], dtype: Any) -> Any:
