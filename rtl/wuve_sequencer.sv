@@ -135,14 +135,11 @@ module wuve_sequencer #(
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      state_q <= StIdle;
-      wait_q  <= '0;
-    end else begin
-      state_q <= state_d;
-      wait_q  <= wait_d;
-    end
+    if (!rst_ni) state_q <= StIdle;
+    else state_q <= state_d;
   end
+
+  always_ff @(posedge clk_i) wait_q <= wait_d;
 
   // The walk: chunks, rows, slots (steps or, past `steps`, idle), operands
   logic [StepBits-1:0] chunk_q;  // first step of the chunk

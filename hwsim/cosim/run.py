@@ -49,6 +49,7 @@ def run(
     arguments: Mapping[str, Any] | None = None,
     tests: str | None = None,
     seed: int = 1,
+    random_start: bool = False,
     vcd: Path | None = None,
     timeout_seconds: float = 600,
 ) -> Outcome:
@@ -57,6 +58,7 @@ def run(
     arguments: anything that JSON holds; the bench reads it with `arguments()`.
     tests: regular expression of the cocotb tests to run, by default all.
     seed: of Python's `random` inside the bench; a failure names it.
+    random_start: every register starts at anything, by the seed, instead of zero.
     vcd: file for the waves; the design must have been built with trace.
 
     Raises RunError with the simulator's output when a test fails, none runs, or the process dies.
@@ -68,7 +70,10 @@ def run(
         if tests:
             environment["COCOTB_TEST_FILTER"] = tests
         waves = ["--trace", "--trace-file", str(vcd.resolve())] if vcd else []
-        output = _call([str(model.program), *waves], environment, Path(scratch), timeout_seconds)
+        start = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"] if random_start else []
+        output = _call(
+            [str(model.program), *start, *waves], environment, Path(scratch), timeout_seconds
+        )
         passed, failed = _read(results)
     if failed or not passed:
         what = f"failed: {', '.join(failed)}" if failed else "ran no test"

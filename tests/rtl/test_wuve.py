@@ -34,7 +34,7 @@ def design(config: AcceleratorConfig, top: str = "tb_wuve") -> cosim.Design:
 
 def check(config: AcceleratorConfig, seed: int, batches: int) -> None:
     arguments = {"config": config.to_mapping(), "seed": seed, "batches": batches}
-    cosim.simulate(design(config), "wuve_bench", arguments=arguments)
+    cosim.simulate(design(config), "wuve_bench", arguments=arguments, random_start=True)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -69,13 +69,13 @@ def _replace_binary(text: str, table: dict[str, str]) -> Iterator[Edit]:
 
 
 _SIZED = re.compile(r"\b(\d+)'([bdh])([0-9a-fA-F_]+)")
-_PLAIN = re.compile(r"(?<=[-+<>=?:(] )\d+(?![\w'])|(?<=[(+-])\d+(?![\w'])")
+_PLAIN = re.compile(r"(?<=[-+<>=?:(] )(?<![-+]: )\d+(?![\w'])|(?<=[(+-])\d+(?![\w'])")
 _BASES = {"b": 2, "d": 10, "h": 16}
 _FORMATS = {"b": "b", "d": "d", "h": "x"}
 
 
 def constant(text: str) -> Iterator[Edit]:
-    """A number one larger or one smaller."""
+    """A number one larger or one smaller; not the width of a slice."""
     for match in _SIZED.finditer(text):
         bits, base = int(match[1]), match[2]
         value = int(match[3].replace("_", ""), _BASES[base])
