@@ -152,19 +152,20 @@ module fp32_add #(
 
   // Round. The leading one sits in bit 27; without it the result is subnormal or zero.
 
-  logic round_up, special, zero;
-  logic [8:0] exponent;
-  logic [31:0] rounded;
+  logic round_up, special, overflow, zero;
+  logic [7:0] exponent;
+  logic [30:0] rounded;
 
   assign zero = summed_q.magnitude == 28'd0;
   assign special = &summed_q.exponent;
-  assign exponent = {1'b0, summed_q.exponent} - {4'd0, step8, step2, step1} + 9'd1;
+  assign exponent = summed_q.exponent - {3'd0, step8, step2, step1} + 8'd1;
   assign round_up = norm1[3] & (norm1[4] | norm1[2] | norm1[1] | norm1[0]);
-  assign rounded = {exponent & {9{norm1[27]}}, norm1[26:4]} + {31'd0, round_up};
+  assign rounded = {exponent & {8{norm1[27]}}, norm1[26:4]} + {30'd0, round_up};
+  assign overflow = (&exponent) | (&rounded[30:23]);
 
   always_ff @(posedge clk_i) begin
-    s_o <= {summed_q.sign & ~(summed_q.subtract & zero), rounded[30:0]};
-    if (special | rounded[31] | (&rounded[30:23])) s_o[30:0] <= {8'hff, 23'd0};
+    s_o <= {summed_q.sign & ~(summed_q.subtract & zero), rounded};
+    if (special | overflow) s_o[30:0] <= {8'hff, 23'd0};
     if (special & summed_q.nan) s_o <= 32'h7fc0_0000;
   end
 
