@@ -35,8 +35,10 @@ def wrong_bits(job: Job, result: RtlResult) -> list[str]:
 
 
 def wrong_times(job: Job, result: RtlResult) -> list[str]:
-    """Cycles in which engine, timing and RTL differ."""
+    """Cycles in which engine, timing and RTL differ; nothing for a run that did not end."""
     config, program, _ = job
+    if not result.done:
+        return []
     trace = engine.run(program, config, trace=False)
     found = (cycles(program, config), trace.cycles, result.cycles)
     problems = []
