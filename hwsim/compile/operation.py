@@ -28,6 +28,9 @@ PAGE_BYTES = 4096
 
 Addresses = Mapping[str, int]
 
+_FIELDS = {"left": "act", "right": "wgt", "indices": "idx", "result": "out"}
+"""The address in a nest of each role."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -49,14 +52,22 @@ def product(gemm: Gemm, config: AcceleratorConfig, right: BlockTensor | None = N
     if reason is not None:
         raise UnsupportedError(f"{where}: {reason}")
     whole = gemm_nests(gemm, config) if right is None else block_nests(gemm, right, config)
-    end = result_span(gemm, whole).stop
-    return of_nests(f"{gemm.phase} {gemm.name}", whole, end, config)
+    starts = {role: int(whole[field].min()) for role, field in _FIELDS.items()}
+    if right is not None:
+        del starts["indices"]
+    sizes = _sizes(starts, result_span(gemm, whole).stop)
+    if not whole["packed"].any():
+        sizes.pop("indices", None)
+    return of_nests(f"{gemm.phase} {gemm.name}", whole, starts, sizes, config)
 
 
-def of_nests(name: str, whole: Nests, end: int, config: AcceleratorConfig) -> Operation:
-    """Uncut nests under the fastest tiling and dataflow. end: of the result, in bytes.
+def of_nests(
+    name: str, whole: Nests, starts: Addresses, sizes: Mapping[str, int], config: AcceleratorConfig
+) -> Operation:
+    """Uncut nests under the fastest tiling and dataflow.
 
-    Raises UnsupportedError where no tiling fits.
+    starts, sizes: of the tensors that they address, in bytes. Raises UnsupportedError where no
+    tiling fits.
     """
     weights = not whole["lhs"].any() and not whole["segments"].any()
     flows = DATAFLOWS.values() if weights else [DATAFLOWS["OS"]]
@@ -64,10 +75,7 @@ def of_nests(name: str, whole: Nests, end: int, config: AcceleratorConfig) -> Op
     if not found:
         raise UnsupportedError(f"{name} on {config.name}: no tiling fits the scratchpads")
     nests, _ = min(found, key=lambda best: best[1][0])
-    starts = {role: int(whole[field].min()) for role, field in _fields(whole).items()}
-    return Operation(
-        name, _sizes(starts, end), lambda to: emit(_moved(nests, starts, to), config, name)
-    )
+    return Operation(name, sizes, lambda to: emit(_moved(nests, starts, to), config, name))
 
 
 def pass_operation(pass_: Pass) -> Operation:
@@ -81,12 +89,6 @@ def pass_operation(pass_: Pass) -> Operation:
     return Operation(pass_.name, _sizes(starts, pass_.size_bytes), program)
 
 
-def _fields(nests: Nests) -> dict[str, str]:
-    """The address field of each role."""
-    fields = {"left": "act", "right": "wgt", "result": "out"}
-    return fields | ({"indices": "idx"} if nests["packed"].any() else {})
-
-
 def _sizes(starts: Addresses, end: int) -> dict[str, int]:
     """Bytes from each tensor to the next one behind it."""
     ordered = sorted(starts.items(), key=lambda item: item[1])
@@ -97,8 +99,8 @@ def _sizes(starts: Addresses, end: int) -> dict[str, int]:
 def _moved(nests: Nests, starts: Addresses, to: Addresses) -> Nests:
     """The nests with their operands at other addresses; segment tables go with the values."""
     moved = nests.copy()
-    for role, field in _fields(nests).items():
-        moved[field] += to[role] - starts[role]
+    for role in starts:
+        moved[_FIELDS[role]] += to.get(role, 0) - starts[role]
     moved["table"] += to["right"] - starts["right"]
     return moved
 
