@@ -146,16 +146,19 @@ def run_programs(
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / CASES).write_text(json.dumps([_write(folder, i, c) for i, c in enumerate(cases)]))
+        (folder / CASES).write_text(
+            json.dumps([write_case(folder, i, c) for i, c in enumerate(cases)])
+        )
         given = {"folder": scratch, "timeout_cycles": timeout_cycles}
         outcome = simulate(design, module, arguments=given)
         if not (folder / RESULTS).exists():
             raise RunError(f"the simulation wrote no results\n{outcome.output}")
         listed = json.loads((folder / RESULTS).read_text())
-        return [_read(folder, number, item) for number, item in enumerate(listed)]
+        return [read_result(folder, number, item) for number, item in enumerate(listed)]
 
 
-def _write(folder: Path, number: int, case: Case) -> dict[str, Any]:
+def write_case(folder: Path, number: int, case: Case) -> dict[str, Any]:
+    """Write image and streams where the bench finds them; returns what it is told of the case."""
     np.save(folder / f"image{number}.npy", case.image)
     for unit in Unit:
         np.save(folder / f"stream{number}_{int(unit)}.npy", case.streams[unit])
@@ -170,7 +173,8 @@ def _write(folder: Path, number: int, case: Case) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path, number: int, item: Mapping[str, Any]) -> RtlResult:
+def read_result(folder: Path, number: int, item: Mapping[str, Any]) -> RtlResult:
+    """The result from what the bench says and the image that it left."""
     image: npt.NDArray[np.uint8] = np.load(folder / f"image{number}.npy")
     return RtlResult(
         image=image,

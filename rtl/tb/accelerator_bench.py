@@ -54,13 +54,11 @@ def load_streams(memory, folder, number):
 
 
 class Bench:
-    def __init__(self, dut, folder, timeout_cycles):
+    def __init__(self, dut, folder, timeout_cycles, dram_bytes):
         self.dut = dut
         self.folder = folder
         self.timeout_cycles = timeout_cycles
-        self.cases = json.loads((folder / CASES).read_text())
-        sizes = [np.load(self.image(i), mmap_mode="r").size for i in range(len(self.cases))]
-        self.dram = cosim.shared_memory(0, max(sizes))
+        self.dram = cosim.shared_memory(0, dram_bytes)
         self.instructions = cosim.shared_memory(1, PROGRAM_BYTES)
         self.commands = cosim.shared_memory(2, 16 * COMMANDS)
 
@@ -122,8 +120,10 @@ class Bench:
 async def run_cases(dut):
     given = cosim.arguments()
     folder = Path(given["folder"])
-    bench = Bench(dut, folder, given["timeout_cycles"])
+    cases = json.loads((folder / CASES).read_text())
+    sizes = [np.load(folder / f"image{i}.npy", mmap_mode="r").size for i in range(len(cases))]
+    bench = Bench(dut, folder, given["timeout_cycles"], max(sizes))
     Clock(dut.clk_i, 10, "ns").start()
     await bench.reset()
-    results = [await bench.run(number, case) for number, case in enumerate(bench.cases)]
+    results = [await bench.run(number, case) for number, case in enumerate(cases)]
     (folder / RESULTS).write_text(json.dumps(results))

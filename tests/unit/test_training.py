@@ -224,12 +224,13 @@ def test_the_host_scales_the_gradient_of_the_mean():
     np.testing.assert_allclose(host.gradient, wanted, rtol=2.0**-11, atol=2.0**-24)
 
 
-def learned(seed, steps=100):
+def learned(seed, steps=100, executor=None):
     """Losses and test accuracy of the same training on the machine and in PyTorch, FP32."""
+    executor = executor or machine_executor(MIDDLE)
     network, data = mlp(), load_digits()
     parameters, batches = initial(network, seed), digits(network, steps + 1, seed)
     x_test = data.x_test.reshape(-1, 64)
-    trainer = Trainer(compile_training(network, MIDDLE, SGD), parameters, machine_executor(MIDDLE))
+    trainer = Trainer(compile_training(network, MIDDLE, SGD), parameters, executor)
     losses = [record.loss for record in trainer.run(batches)]
     accuracy = trainer.accuracy(x_test.astype(np.float16), data.y_test)
     model, torch_losses = torch_training(parameters, batches[:-1])
