@@ -92,7 +92,7 @@ def os_cycles(config: Vector, registers: Vector, accumulate: int) -> int:
     chunks = chunks_of(config, registers)
     E = R * ic * ir
     gap = E + R - 1 if accumulate else E
-    work = _os_work(L, chunks, bands, rows, columns, gap)
+    work = _os_work(L, chunks, bands, rows, columns, gap, accumulate)
     return (
         MATMUL_START_CYCLES
         + max(chunks.whole_fill if chunks.whole else chunks.rest_fill, E if accumulate else 0)
@@ -106,8 +106,10 @@ def os_cycles(config: Vector, registers: Vector, accumulate: int) -> int:
 
 
 @compiled
-def _os_work(L: int, chunks: Chunks, bands: int, rows: Cut, columns: Cut, gap: int) -> int:
-    """U(1) + sum over t >= 2 of max(U(t), gap), by classes of tiles.
+def _os_work(
+    L: int, chunks: Chunks, bands: int, rows: Cut, columns: Cut, gap: int, accumulate: int
+) -> int:
+    """U(1) + sum over t >= 2 of max(U(t), gap), by classes of tiles; accumulate: tile 1 has a gap too.
 
     A tile is whole or last in its column, and whole or last in its row; the first and the last tile
     of all are taken out of their classes, since no gap precedes the one and no fill follows the
@@ -129,8 +131,11 @@ def _os_work(L: int, chunks: Chunks, bands: int, rows: Cut, columns: Cut, gap: i
             * max(tile_work(chunks, max(rows.last_slots * columns.slots, L)), gap)
         )
     total += bands * max(tile_work(chunks, corner), gap)
+    total += max(end, gap) - max(tile_work(chunks, corner), gap)
+    if accumulate:
+        return total
     begin = tile_work(chunks, max(first_slots(rows) * first_slots(columns), L))
-    return total - max(begin, gap) + begin - max(tile_work(chunks, corner), gap) + max(end, gap)
+    return total - max(begin, gap) + begin
 
 
 @compiled
@@ -183,7 +188,7 @@ def _fill(config: Vector, registers: Vector, q: int) -> int:
     R, a, ir = config[_ROWS], config[_ACT_VALUES], registers[_IR]
     if registers[_LHS] == _COLUMN:
         return q * _ceil(ir, a)
-    return ir * R * _ceil(q, a * R)
+    return ir * R * _ceil(_round_up(q, registers[_M]) if registers[_PACKED] else q, a * R)
 
 
 @compiled
@@ -194,56 +199,60 @@ def entries_of_chunk(registers: Vector, q: int) -> int:
 
 @compiled
 def ws_cycles(config: Vector, registers: Vector) -> int:
-    """T of a weight-stationary MATMUL.
-
-    Within a column tile the last fold ends last, and all whole column tiles are alike: the maximum
-    over the folds is that of the last whole and of the last column tile.
-    """
+    """T of a weight-stationary MATMUL: its last fold ends last."""
     R, C = config[_ROWS], config[_COLS]
     folds = _ceil(group_count(registers), R)
     columns = cut_of(registers[_COLUMNS], registers[_IC], C)
     n, ir = registers[_N], registers[_IR]
+    first_reads = fold_reads(config, registers, 0)
     last_reads = fold_reads(config, registers, folds - 1)
-    first = first_slots(columns)
-    start = MATMUL_START_CYCLES + max(R * n * first, ir * fold_reads(config, registers, 0))
-    end = 0
+    slots, last_slots = columns.slots, columns.last_slots
+    start = MATMUL_START_CYCLES + max(R * n * first_slots(columns), ir * first_reads)
     if columns.pieces > 1:
-        body = _fold_starts(config, registers, folds, columns.slots)
-        V = _fold_stream(config, registers, last_reads, columns.slots)
         whole = columns.pieces - 1
-        start += whole * body + (whole - 1) * max(V, R * n * columns.slots)
-        end = start + _fold_end(config, registers, last_reads, columns.slots)
-        start += max(V, R * n * columns.last_slots)
-    start += _fold_starts(config, registers, folds, columns.last_slots)
-    end = max(end, start + _fold_end(config, registers, last_reads, columns.last_slots))
-    return end + (C - 1) + config[_MUL_LATENCY]
+        start += whole * _fold_starts(config, registers, folds, slots)
+        start += (whole - 1) * _spacing(config, registers, last_reads, slots, first_reads, slots)
+        start += _spacing(config, registers, last_reads, slots, first_reads, last_slots)
+    start += _fold_starts(config, registers, folds, last_slots)
+    last_step = (_ceil(token_count(registers), ir) - 1) * fold_pass(
+        config, registers, last_reads, last_slots
+    )
+    sums = _partial_sum_cycles(config, registers, last_slots) + ir * last_slots - 1
+    return start + last_step + sums + (C - 1) + config[_MUL_LATENCY]
 
 
 @compiled
 def _fold_starts(config: Vector, registers: Vector, folds: int, slots: int) -> int:
     """start(last fold) - start(first fold) of a column tile of `slots` slots."""
-    passes = _ceil(token_count(registers), registers[_IR])
-    weights = config[_ROWS] * registers[_N] * slots
-    D = _partial_sum_cycles(config, registers, slots)
-    P = fold_pass(config, registers, fold_reads(config, registers, 0), slots)
+    reads = fold_reads(config, registers, 0)
     total, fold = 0, 0
     while True:
         alike = min(folds_alike(config, registers, fold), folds - fold)
-        total += (alike - 1) * max(passes * P, weights, D)
+        total += (alike - 1) * _spacing(config, registers, reads, slots, reads, slots)
         fold += alike
         if fold == folds:
             return total
-        following = fold_pass(config, registers, fold_reads(config, registers, fold), slots)
-        gained = max(0, P - following)
-        total += max(passes * P, weights, D + (passes - 1) * gained)
-        P = following
+        following = fold_reads(config, registers, fold)
+        total += _spacing(config, registers, reads, slots, following, slots)
+        reads = following
 
 
 @compiled
-def _fold_stream(config: Vector, registers: Vector, reads: int, slots: int) -> int:
-    """V of a fold."""
-    passes = _ceil(token_count(registers), registers[_IR])
-    return passes * fold_pass(config, registers, reads, slots)
+def _spacing(
+    config: Vector, registers: Vector, reads: int, slots: int, next_reads: int, next_slots: int
+) -> int:
+    """start(f) - start(f-1), of folds that read so many words and occupy so many column slots."""
+    R, n, ir = config[_ROWS], registers[_N], registers[_IR]
+    steps = _ceil(token_count(registers), ir)
+    P = fold_pass(config, registers, reads, slots)
+    gained = max(0, P - fold_pass(config, registers, next_reads, next_slots))
+    lag = row_delay(config, registers, slots) - row_delay(config, registers, next_slots)
+    last_step = max(n * ws_entry(config, registers, slots) + (R - 1) * lag, ir * next_reads)
+    return max(
+        (steps - 1) * P + last_step,
+        R * n * next_slots,
+        _partial_sum_cycles(config, registers, slots) + (steps - 1) * gained,
+    )
 
 
 @compiled
@@ -254,23 +263,15 @@ def fold_pass(config: Vector, registers: Vector, reads: int, slots: int) -> int:
 
 
 @compiled
-def _fold_end(config: Vector, registers: Vector, reads: int, slots: int) -> int:
-    """V - P + D + Ir * slots - 1: from the start of a fold until its last slot is in the banks."""
-    return (
-        _fold_stream(config, registers, reads, slots)
-        - fold_pass(config, registers, reads, slots)
-        + _partial_sum_cycles(config, registers, slots)
-        + registers[_IR] * slots
-        - 1
-    )
+def _partial_sum_cycles(config: Vector, registers: Vector, slots: int) -> int:
+    """D: from the start of a fold until the first slot's sum may be read back."""
+    return config[_ROWS] * row_delay(config, registers, slots) + PARTIAL_SUM_WRITE_CYCLES
 
 
 @compiled
-def _partial_sum_cycles(config: Vector, registers: Vector, slots: int) -> int:
-    """D: from the start of a fold until the first slot's sum may be read back."""
-    entry = ws_entry(config, registers, slots)
-    row = (registers[_N] - 1) * entry + config[_ADD_LATENCY] + 1
-    return config[_ROWS] * row + PARTIAL_SUM_WRITE_CYCLES
+def row_delay(config: Vector, registers: Vector, slots: int) -> int:
+    """d: a row of the array begins a step so much later than the row above it."""
+    return (registers[_N] - 1) * ws_entry(config, registers, slots) + config[_ADD_LATENCY] + 1
 
 
 @compiled

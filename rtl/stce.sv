@@ -80,8 +80,8 @@ module stce #(
   localparam int unsigned PairBits = 1 + EntryBits + SlotBits;
   localparam int unsigned RowBits = $clog2(Rows);
   localparam int unsigned ColBits = $clog2(Cols);
-  localparam int unsigned StepBits = 4 + SlotBits + ReadBits;
-  localparam int unsigned ItemBits = 4 + RowBits + SlotBits;
+  localparam int unsigned StepBits = 5 + SlotBits + ReadBits;
+  localparam int unsigned ItemBits = 5 + RowBits + SlotBits;
   localparam int unsigned PairWriteBits = 1 + RowBits + PairBits;
   localparam int unsigned WordBits = 2 + RowBits + RecordBits;
   localparam int unsigned TokenBits = Lanes + RecordBits;
@@ -445,6 +445,7 @@ module stce #(
 
   logic [2:0]               tile_now, pass;
   logic                     item_q, item_drain_q, item_load_q, item_clear_q, item_second_q;
+  logic                     item_odd_q;  // first values of a tile of odd number
   logic                     item_begin, clear_begin, item_column_ends, item_row_ends, item_ends;
   logic [RowBits-1:0]       item_row_q;
   logic [4:0]               item_column_q, item_columns, clear_columns;
@@ -479,6 +480,7 @@ module stce #(
       item_drain_q  <= 1'b0;
       item_load_q   <= 1'b0;
       item_clear_q  <= 1'b0;
+      item_odd_q    <= 1'b0;
       item_second_q <= 1'b0;
       item_row_q    <= '0;
       item_column_q <= '0;
@@ -489,17 +491,19 @@ module stce #(
         if (item_column_ends) item_column_q <= item_row_ends ? '0 : item_column_q + 5'd1;
         if (item_row_ends) item_row_q <= item_row_q + RowBits'(1);
         if (item_ends) item_q <= 1'b0;
+        if (item_ends && item_load_q) item_odd_q <= !item_odd_q && !item_clear_q;
       end
       if (clear_begin || item_begin || (pass[2] && pass[1:0] != '0)) begin
         item_q        <= 1'b1;
         item_drain_q  <= pass[2] && pass[1];
         item_load_q   <= !pass[2] || pass[0];
         item_clear_q  <= clear_begin;
+        if (!pass[2]) item_odd_q <= 1'b0;
         item_second_q <= 1'b0;
         item_row_q    <= '0;
         item_column_q <= '0;
       end
-      item_word_q <= {item_q, item_drain_q, item_load_q, item_clear_q, item_row_q,
+      item_word_q <= {item_q, item_drain_q, item_load_q, item_clear_q, item_odd_q, item_row_q,
                       two ? SlotBits'({item_column_q, item_second_q}) : SlotBits'(item_column_q)};
     end
   end
@@ -588,7 +592,7 @@ module stce #(
     // In the last word of a row, columns that do not exist get +0.
     assign {acc_we_o[c], last_word, acc_waddr_o[AddressBits*c+:AddressBits]} =
         write_tags[WriteTagBits*c+:WriteTagBits];
-    assign past = last_word && rest_columns != '0 && ColBits'(c) >= rest_columns;
+    assign past = last_word && rest_columns != '0 && {1'b0, rest_columns} < (ColBits+1)'(c + 1);
     assign acc_wdata_o[32*c+:32] = past ? '0 : bus_out[32*c+:32];
   end
 

@@ -32,15 +32,15 @@ module stce_array #(
   localparam int unsigned EntryBits = NMax > 1 ? $clog2(NMax) : 1,
   localparam int unsigned PairBits = 1 + EntryBits + SlotBits,
   localparam int unsigned RowBits = $clog2(Rows),
-  localparam int unsigned StepBits = 4 + SlotBits + ReadBits,
-  localparam int unsigned ItemBits = 4 + RowBits + SlotBits,
+  localparam int unsigned StepBits = 5 + SlotBits + ReadBits,
+  localparam int unsigned ItemBits = 5 + RowBits + SlotBits,
   localparam int unsigned PairWriteBits = 1 + RowBits + PairBits,
   localparam int unsigned WordBits = 2 + RowBits + RecordBits,
   localparam int unsigned TokenBits = Lanes + RecordBits,
   localparam int unsigned WordLaneBits = $clog2(Lanes * Rows),
   localparam int unsigned PlanBits = 3 + 3 * RowBits + 1 + WordLaneBits,
   localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes + 1 + PairBits + 1 + PairBits
-                                   + ReadBits + 2 + SlotBits + 2 + SlotBits + 3 + SlotBits
+                                   + ReadBits + 3 + SlotBits + 2 + SlotBits + 4 + SlotBits
 ) (
   /// Clock.
   input  logic                     clk_i,

@@ -155,13 +155,23 @@ module stce_feeder #(
   logic               active_q, inner_ends, middle_ends, outer_ends, fill_ends;
 
   assign size          = k_ends ? (ChunkBits+1)'(k_left_q) : (ChunkBits+1)'(Chunk);
+  // Words of a chunk of so many channels; packed entries may name any of whole groups.
+  function automatic logic [ChunkBits:0] words_of(input logic [ChunkBits:0] channels);
+    logic [ChunkBits+1:0] filled;
+    filled = {1'b0, channels};
+    if (bank_i.is_packed) begin
+      filled = (filled + (ChunkBits+2)'(bank_i.m - 5'd1)) >> m_log2_i << m_log2_i;
+    end
+    return (ChunkBits+1)'((filled + (ChunkBits+2)'(ActLanes - 1)) >> WordLaneBits);
+  endfunction
+
   assign words_of_fold = plan_count_i[(RowBits+1)*parity_q+:RowBits+1];
   assign records       = (RowBits+1)'(records_i);
 
   always_comb begin
     inner_count  = (RowBits+1)'(Rows);
     middle_count = 5'(bank_i.ir);
-    outer_count  = (size + (ChunkBits+1)'(ActLanes - 1)) >> WordLaneBits;
+    outer_count  = words_of(size);
     if (column) begin
       inner_count  = two && Lanes == 1 ? (RowBits+1)'(2) : (RowBits+1)'(1);
       middle_count = 5'd1;
@@ -257,8 +267,7 @@ module stce_feeder #(
     if (column) begin
       fill_reads = FillBits'(next_size) << (two && Lanes == 1);
     end else begin
-      fill_reads = FillBits'((next_size + (ChunkBits+1)'(ActLanes - 1)) >> WordLaneBits)
-                   << (RowBits + 32'(two));
+      fill_reads = FillBits'(words_of(next_size)) << (RowBits + 32'(two));
     end
   end
 
@@ -380,8 +389,8 @@ module stce_feeder #(
   assign plan_number_o = inner_q[RowBits-1:0];
   assign pixel_y       = y + (ws ? plan_y_i : y_i);
   assign pixel_x       = x + (ws ? plan_x_i : x_i);
-  assign in_image        = !pixel_y[CoordBits-1] && pixel_y < $signed({1'b0, CoordBits'(bank_i.in_h)})
-                       && !pixel_x[CoordBits-1] && pixel_x < $signed({1'b0, CoordBits'(bank_i.in_w)});
+  assign in_image        = !pixel_y[CoordBits-1] && pixel_y < CoordBits'({1'b0, bank_i.in_h})
+                       && !pixel_x[CoordBits-1] && pixel_x < CoordBits'({1'b0, bank_i.in_w});
 
   always_comb begin
     if (ws) begin
@@ -398,7 +407,10 @@ module stce_feeder #(
       offset = words_i + word_i + chunk_word_q + AddressBits'(outer_q);
       exists = (SizeBits'(middle_q) << RowBits) + SizeBits'(inner_q) < rows_left_q;
       left   = '1;
-      if (bank_i.is_packed) left = k_left_q - (SizeBits'(outer_q) << WordLaneBits);
+      if (bank_i.is_packed) begin
+        left = k_left_q - (SizeBits'(outer_q) << WordLaneBits);
+        if (k_left_q <= SizeBits'(outer_q) << WordLaneBits) left = '0;
+      end
     end
   end
 

@@ -35,15 +35,15 @@ module stce_row #(
   localparam int unsigned EntryBits = NMax > 1 ? $clog2(NMax) : 1,
   localparam int unsigned PairBits = 1 + EntryBits + SlotBits,
   localparam int unsigned RowBits = $clog2(Rows),
-  localparam int unsigned StepBits = 4 + SlotBits + ReadBits,
-  localparam int unsigned ItemBits = 4 + RowBits + SlotBits,
+  localparam int unsigned StepBits = 5 + SlotBits + ReadBits,
+  localparam int unsigned ItemBits = 5 + RowBits + SlotBits,
   localparam int unsigned PairWriteBits = 1 + RowBits + PairBits,
   localparam int unsigned WordBits = 2 + RowBits + RecordBits,
   localparam int unsigned TokenBits = Lanes + RecordBits,
   localparam int unsigned WordLaneBits = $clog2(Lanes * Rows),
   localparam int unsigned PlanBits = 3 + 3 * RowBits + 1 + WordLaneBits,
   localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes + 1 + PairBits + 1 + PairBits
-                                   + ReadBits + 2 + SlotBits + 2 + SlotBits + 3 + SlotBits
+                                   + ReadBits + 3 + SlotBits + 2 + SlotBits + 4 + SlotBits
 ) (
   /// Clock.
   input  logic                     clk_i,
@@ -65,10 +65,11 @@ module stce_row #(
   input  logic [4:0]               records_i,
   /// Blocks of an ACT word that belong to a group, at most R, less one.
   input  logic [RowBits-1:0]       blocks_less1_i,
-  /// OS: {valid, first entry, last entry, forward, slot, read address}.
+  /// OS: {valid, first entry, last entry, forward, odd tile, slot, read address}.
   input  logic [StepBits-1:0]      step_i,
   output logic [StepBits-1:0]      step_o,
-  /// OS, on the bus: {valid, takes the result away, brings a first value, for all rows, row, slot}.
+  /// OS, on the bus: {valid, takes the result away, brings a first value, for all rows, of an odd
+  /// tile, row, slot}.
   input  logic [ItemBits-1:0]      item_i,
   output logic [ItemBits-1:0]      item_o,
   /// WS, pair from the north: {valid, row, address}.
@@ -121,16 +122,17 @@ module stce_row #(
   // WS plans of two folds: whether this row has a group, in which word, at which lane.
 
   logic                    plan_valid, plan_first, plan_parity, plan_here;
-  logic [RowBits-1:0]      plan_number, plan_row, plan_offset;
-  logic [RowBits:0]        plan_count;
+  logic [RowBits-1:0]      plan_number, plan_row;
+  logic [RowBits:0]        plan_count, plan_offset;
   logic [WordLaneBits-1:0] plan_lane, plan_own;
   logic [1:0]              used_q;
   logic [RowBits-1:0]      word_q [2];
   logic [WordLaneBits-1:0] lane_q [2];
 
   assign {plan_valid, plan_first, plan_parity, plan_number, plan_row, plan_count, plan_lane} = plan_i;
-  assign plan_offset = RowBits'(Row) - plan_row;
-  assign plan_here   = RowBits'(Row) >= plan_row && {1'b0, plan_offset} < plan_count;
+  // Rows above the first one have an offset of at least Rows.
+  assign plan_offset = (RowBits+1)'(Row) - {1'b0, plan_row};
+  assign plan_here   = plan_offset < plan_count;
   assign plan_own    = plan_lane + (WordLaneBits'(plan_offset) << m_log2_i);
 
   always_ff @(posedge clk_i) begin
@@ -231,9 +233,10 @@ module stce_row #(
 
   assign start_o = start_q[4*AddLatency-1-:4];
 
-  // Operands, and after the multiplier and the adder what becomes of them.
+  // Operands, and after the multiplier and the adder what becomes of them. A tag's fold bit is that of
+  // its tile in OS.
 
-  logic                valid, first, last, forward, stored;
+  logic                valid, first, last, forward, odd_tile, stored;
   logic [SlotBits-1:0] slot;
   logic [ReadBits-1:0] read_addr;
 
@@ -243,10 +246,11 @@ module stce_row #(
       first     = entry_q == 5'd0;
       last      = last_entry;
       forward   = cycles == 5'(AddLatency);
+      odd_tile  = 1'b0;
       slot      = SlotBits'(cycle_q);
       read_addr = own_read;
     end else begin
-      {valid, first, last, forward, slot, read_addr} = step_i;
+      {valid, first, last, forward, odd_tile, slot, read_addr} = step_i;
     end
   end
 
@@ -258,22 +262,23 @@ module stce_row #(
   logic [TagBits*(Depth+1)-1:0] tags;
   logic [TagBits*Depth-1:0]     tags_q;
 
-  assign tags = {tags_q, valid, first, last, forward, ws_i && last_fold_q, slot};
+  assign tags = {tags_q, valid, first, last, forward,
+                 ws_i ? last_fold_q : odd_tile, slot};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) tags_q <= '0;
     else tags_q <= tags[TagBits*Depth-1:0];
   end
 
-  logic                op_valid, op_first, op_last, op_forward, op_fold;
-  logic                sum_valid, sum_first, sum_last, sum_forward, sum_fold;
+  logic                op_valid, op_first, op_last, op_forward, op_odd;
+  logic                sum_valid, sum_first, sum_last, sum_forward, sum_odd;
   logic [SlotBits-1:0] op_slot, sum_slot;
   logic [1:0]          op_sel;
   logic                sum_we, shadow_we;
 
-  assign {op_valid, op_first, op_last, op_forward, op_fold, op_slot} =
+  assign {op_valid, op_first, op_last, op_forward, op_odd, op_slot} =
       tags[TagBits*MulLatency+:TagBits];
-  assign {sum_valid, sum_first, sum_last, sum_forward, sum_fold, sum_slot} =
+  assign {sum_valid, sum_first, sum_last, sum_forward, sum_odd, sum_slot} =
       tags[TagBits*Depth+:TagBits];
 
   assign op_sel    = op_first ? (ws_i ? 2'd3 : 2'd2) : {1'b0, op_forward};
@@ -287,18 +292,18 @@ module stce_row #(
 
   assign {reads_valid, reads_first, unused_read[SlotBits+2-:2], reads_last_o,
           unused_read[SlotBits:1]} = tags[TagBits*(MulLatency-1)+:TagBits];
-  assign unused_read[0] = op_valid ^ op_last ^ op_fold ^ sum_first ^ sum_forward;
+  assign unused_read[0] = op_valid ^ op_last ^ sum_first ^ sum_forward;
   assign reads_o        = ws_i && reads_valid && reads_first;
 
   // The bus.
 
-  logic                item_valid, item_drain, item_load, item_all, item_here;
+  logic                item_valid, item_drain, item_load, item_all, item_odd, item_here;
   logic [RowBits-1:0]  item_row;
   logic [SlotBits-1:0] item_slot;
   logic [1:0]          bus_sel;
   logic                first_we;
 
-  assign {item_valid, item_drain, item_load, item_all, item_row, item_slot} = item_i;
+  assign {item_valid, item_drain, item_load, item_all, item_odd, item_row, item_slot} = item_i;
   assign item_here = item_valid && (item_all || item_row == RowBits'(Row));
   assign first_we  = item_here && item_load;
 
@@ -313,7 +318,7 @@ module stce_row #(
   end
 
   assign leaves_o      = ws_i ? sum_valid && sum_last : item_valid && item_drain;
-  assign leaves_last_o = sum_fold;
+  assign leaves_last_o = sum_odd;
 
   // Pairs.
 
@@ -454,6 +459,7 @@ module stce_row #(
   assign west_o = {feed_we, feed_addr, feed_data,
                    pair_valid && pair_row == RowBits'(Row), pair_waddr,
                    stored, pair_raddr, read_addr,
-                   op_sel, op_slot, sum_we, shadow_we, sum_slot, first_we, bus_sel, item_slot};
+                   op_sel, op_odd, op_slot, sum_we, shadow_we, sum_slot,
+                   first_we, item_odd, bus_sel, item_slot};
 
 endmodule

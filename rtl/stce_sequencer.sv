@@ -35,7 +35,7 @@ module stce_sequencer #(
   localparam int unsigned RowBits = $clog2(Rows),
   localparam int unsigned ReadBits = 1 + $clog2(IrMax * Chunk),
   localparam int unsigned SlotBits = Interleave > 1 ? $clog2(Interleave) : 1,
-  localparam int unsigned StepBits = 4 + SlotBits + ReadBits,
+  localparam int unsigned StepBits = 5 + SlotBits + ReadBits,
   localparam int unsigned FillBits = ChunkBits + RowBits + 3
 ) (
   /// Clock.
@@ -197,7 +197,7 @@ module stce_sequencer #(
 
   logic [AddressBits-1:0] weight_q;
   logic [ReadBits-1:0]    position_q, read_addr;
-  logic                   half_q;
+  logic                   half_q, odd_q;
   logic [SlotBits-1:0]    slot;
 
   assign wgt_re_o    = state_q == Tile && !hold && occupied && !second;
@@ -212,8 +212,10 @@ module stce_sequencer #(
   always_ff @(posedge clk_i) begin
     if (state_q == Fill) begin
       half_q <= 1'b0;
+      odd_q  <= 1'b0;
     end else if (take) begin
       half_q <= !half_q;
+      odd_q  <= odd_q ^ (accumulate_i && first_i);
     end
     if (take && first_i) begin
       weight_q <= wgt_i + column_word_i;
@@ -234,7 +236,7 @@ module stce_sequencer #(
       step_o <= '0;
     end else begin
       step_o <= {state_q == Tile && !hold && occupied, first_q && !begun_q, last_q && last_entry,
-                 cycles_q == 5'(AddLatency) && !held_q, slot, read_addr};
+                 cycles_q == 5'(AddLatency) && !held_q, odd_q, slot, read_addr};
     end
   end
 
@@ -262,8 +264,8 @@ module stce_sequencer #(
 
   assign next_narrow = last_fold_q ? next_narrow_q || last_tile_q : last_tile_q;
   assign next_cycles = next_narrow ? last_cycles_i : cycles_i;
-  assign delay       = span_t'(bank_i.n - 5'd1) * span_t'(cycles_q) + span_t'(AddLatency + 1);
-  assign next_delay  = span_t'(bank_i.n - 5'd1) * span_t'(next_cycles) + span_t'(AddLatency + 1);
+  assign delay       = (span_t'(bank_i.n) - span_t'(1)) * span_t'(cycles_q) + span_t'(AddLatency + 1);
+  assign next_delay  = (span_t'(bank_i.n) - span_t'(1)) * span_t'(next_cycles) + span_t'(AddLatency + 1);
   assign next_known  = plan_ready_i[!parity_q];
   assign step_time   = longer(span_t'(bank_i.n) * span_t'(cycles_q), reads_q);
   assign next_time   = longer(span_t'(bank_i.n) * span_t'(next_cycles),
@@ -374,12 +376,12 @@ module stce_sequencer #(
 
   // WS: pairs of the next fold, from the first cycle of this one on.
 
-  assign new_delay      = span_t'(bank_i.n - 5'd1) * span_t'(cycles) + span_t'(AddLatency + 1);
+  assign new_delay      = (span_t'(bank_i.n) - span_t'(1)) * span_t'(cycles) + span_t'(AddLatency + 1);
   assign new_narrow     = last_fold_i ? next_narrow_i : last_tile_i;
   assign new_next_slots = new_narrow ? last_slots_i : slots_i;
   assign load_o         = ws && take && first_i && !(last_fold_i && last_tile_i);
   assign load_next_o    = last_fold_i;
-  assign load_pace_o    = longer(new_delay, span_t'(bank_i.n) * span_t'(new_next_slots >> two));
+  assign load_pace_o    = longer(new_delay, span_t'(bank_i.n) * (span_t'(new_next_slots) >> two));
 
   logic start_q;
 

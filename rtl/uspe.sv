@@ -2,8 +2,8 @@
 ///
 /// It picks the activation that an index names from the group in its LUTRAM, multiplies it with the
 /// weight, and adds to one of `2 ** SlotBits` sums in turn. Three small memories hold sums: those
-/// that are being added to, the first values of the next tile (`first`), and the results of the
-/// last tile, which leave through the column's bus (`shadow`). In WS the pairs of weight and index
+/// that are being added to, the first values of this tile and the next one (`first`), and the results
+/// of the last tile, which leave through the column's bus (`shadow`). In WS the pairs of weight and index
 /// lie in a store of the element, and the bus carries partial sums.
 ///
 /// Timing, in cycles of the element (`west_i` and the operands from the north of column c, row r are
@@ -33,9 +33,9 @@ module uspe #(
   localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes  // group memory, write
                                    + 1 + PairBits                     // pair store, write
                                    + 1 + PairBits + ReadBits          // operands
-                                   + 2 + SlotBits                     // adder operand
+                                   + 3 + SlotBits                     // adder operand
                                    + 2 + SlotBits                     // sum
-                                   + 3 + SlotBits                     // bus
+                                   + 4 + SlotBits                     // bus
 ) (
   /// Clock.
   input  logic                clk_i,
@@ -71,16 +71,19 @@ module uspe #(
   logic [PairBits-1:0]   pair_raddr;
   logic [ReadBits-1:0]   read_addr;
   logic [1:0]            op_sel;  // sums, sum of this cycle, first, bus
+  logic                  op_odd;  // tile of odd number
   logic [SlotBits-1:0]   op_slot;
   logic                  sum_we;
   logic                  shadow_we;
   logic [SlotBits-1:0]   sum_slot;
   logic                  first_we;
+  logic                  first_odd;
   logic [1:0]            bus_sel;  // from the north, shadow, sum of this cycle
   logic [SlotBits-1:0]   bus_slot;
 
   assign {feed_we, feed_addr, feed_data, pair_we, pair_waddr, stored, pair_raddr, read_addr,
-          op_sel, op_slot, sum_we, shadow_we, sum_slot, first_we, bus_sel, bus_slot} = west_i;
+          op_sel, op_odd, op_slot, sum_we, shadow_we, sum_slot,
+          first_we, first_odd, bus_sel, bus_slot} = west_i;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) east_o <= '0;
@@ -129,7 +132,7 @@ module uspe #(
 
   logic [31:0] product, operand, sum;
   logic [31:0] sums_q [2**SlotBits];
-  logic [31:0] first_q [2**SlotBits];
+  logic [31:0] first_q [2**(SlotBits+1)];
   logic [31:0] shadow_q [2**SlotBits];
 
   fp16_mul #(
@@ -145,7 +148,7 @@ module uspe #(
     unique case (op_sel)
       2'd0:    operand = sums_q[op_slot];
       2'd1:    operand = sum;
-      2'd2:    operand = first_q[op_slot];
+      2'd2:    operand = first_q[{op_odd, op_slot}];
       default: operand = bus_i;
     endcase
   end
@@ -162,7 +165,7 @@ module uspe #(
   always_ff @(posedge clk_i) begin
     if (sum_we) sums_q[sum_slot] <= sum;
     if (shadow_we) shadow_q[sum_slot] <= sum;
-    if (first_we) first_q[bus_slot] <= bus_i;
+    if (first_we) first_q[{first_odd, bus_slot}] <= bus_i;
   end
 
   // Bus.

@@ -162,7 +162,8 @@ def _ws_waits(
 ) -> tuple[int, int]:
     """Cycles of all steps beyond their occupied slots: (adder, data).
 
-    steps: of a fold. The feeder has nothing to bring after the very last one.
+    steps: of a fold. Beside each one the feeder brings the next, beside the last one of a fold the first
+    of the fold behind it, and beside the very last one nothing.
     """
     n, ir = registers[_N], registers[_IR]
     adder = data = 0
@@ -171,8 +172,8 @@ def _ws_waits(
         adder += column_tiles * folds * steps * n * (S - ir * width)
         data += column_tiles * steps * (_passes(config, registers, folds, width) - folds * n * S)
     S = ws_entry(config, registers, columns.last_slots)
-    last_reads = fold_reads(config, registers, folds - 1)
-    return adder, data - (fold_pass(config, registers, last_reads, columns.last_slots) - n * S)
+    first_reads = fold_reads(config, registers, 0)
+    return adder, data - (fold_pass(config, registers, first_reads, columns.last_slots) - n * S)
 
 
 @compiled

@@ -9,21 +9,21 @@ from .work import Work
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """One fold of one column tile.
+    """One fold of one column tile, on an array of `rows` rows.
 
     slots: occupied by one step (Ir tokens). entry_cycles: n * S, of a step on the array.
     read_cycles: of a step at the feeder. steps: ceil(tokens / Ir). weight_cycles: load of the pairs.
-    sum_cycles: D, from a step's start until a later fold may read its partial sums.
+    row_delay: d, a row of the array begins a step so much later than the row above it.
     """
 
-    column_tile: int
+    rows: int
     slots: int
     n: int
     entry_cycles: int
     read_cycles: int
     steps: int
     weight_cycles: int
-    sum_cycles: int
+    row_delay: int
 
     @property
     def load_cycles(self) -> int:
@@ -36,63 +36,65 @@ class FoldPlan:
         return max(self.entry_cycles, self.read_cycles)
 
     @property
-    def last_tokens(self) -> int:
+    def last_step(self) -> int:
         """From the fold's start until its last step."""
         return (self.steps - 1) * self.step_cycles
 
     @property
+    def sum_cycles(self) -> int:
+        """D, from a step's start until a later fold may read its partial sums."""
+        return self.rows * self.row_delay + PARTIAL_SUM_WRITE_CYCLES
+
+    @property
     def sums_written(self) -> int:
         """From the fold's start until the last slot of its last step is in the banks."""
-        return self.last_tokens + self.sum_cycles + self.slots - 1
+        return self.last_step + self.sum_cycles + self.slots - 1
 
     def spacing(self, following: "FoldPlan") -> int:
         """Cycles from this fold's start to the start of `following`."""
         return max(
-            self.steps * self.step_cycles, following.weight_cycles, self._sums_ready(following)
+            self.last_step + max(self._rows_free(following), following.read_cycles),
+            following.weight_cycles,
+            self._sums_ready(following),
         )
+
+    def _rows_free(self, following: "FoldPlan") -> int:
+        """From the last step's start until no row is still busy when `following` comes to it."""
+        return self.entry_cycles + (self.rows - 1) * (self.row_delay - following.row_delay)
 
     def _sums_ready(self, following: "FoldPlan") -> int:
         """Until no step of a faster `following` fold reads its partial sums before they are written."""
-        if following.column_tile != self.column_tile:
-            return 0
         gained = max(0, self.step_cycles - following.step_cycles)
         return self.sum_cycles + (self.steps - 1) * gained
 
-    def work(self, last: bool) -> Work:
-        """Of all steps. After the last step of a MATMUL the feeder has nothing to bring."""
-        waits = self.steps - 1 if last else self.steps
+    def work(self, following: "FoldPlan | None") -> Work:
+        """Of all steps. Beside the last one the feeder brings the first step of `following`."""
+        data = (self.steps - 1) * (self.step_cycles - self.entry_cycles)
+        if following:
+            data += max(0, following.read_cycles - self.entry_cycles)
         busy = self.steps * self.n * self.slots
-        return Work(
-            busy=busy,
-            adder=self.steps * self.entry_cycles - busy,
-            data=waits * (self.step_cycles - self.entry_cycles),
-        )
+        return Work(busy=busy, adder=self.steps * self.entry_cycles - busy, data=data)
 
 
 def fold_plans(walk: Walk) -> list[FoldPlan]:
     """Column tiles outermost, folds inside."""
     folds = walk.folds()
-    return [
-        _plan(walk, fold, number, columns)
-        for number, columns in enumerate(walk.column_tiles())
-        for fold in folds
-    ]
+    return [_plan(walk, fold, columns) for columns in walk.column_tiles() for fold in folds]
 
 
-def _plan(walk: Walk, fold: Fold, column_tile: int, columns: int) -> FoldPlan:
+def _plan(walk: Walk, fold: Fold, columns: int) -> FoldPlan:
     config = walk.config
     slot_columns = ceil_div(columns, config.cols)
     slots = walk.ir * slot_columns
     slot_cycles = max(slots, config.add_latency)
     reads = max(fold.words, ceil_div(walk.m, config.act_values_per_row_cycle))
-    row_skew = (walk.n - 1) * slot_cycles + config.add_latency + 1
     return FoldPlan(
-        column_tile=column_tile,
+        rows=config.rows,
         slots=slots,
         n=walk.n,
         entry_cycles=walk.n * slot_cycles,
         read_cycles=walk.ir * reads,
         steps=ceil_div(walk.tokens, walk.ir),
         weight_cycles=config.rows * walk.n * slot_columns,
-        sum_cycles=config.rows * row_skew + PARTIAL_SUM_WRITE_CYCLES,
+        row_delay=(walk.n - 1) * slot_cycles + config.add_latency + 1,
     )

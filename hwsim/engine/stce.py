@@ -31,7 +31,9 @@ class Stce:
         chunks = walk.chunks()
         first_values = max(chunks[0].fill_cycles, chain_cycles if accumulate else 0)
         yield from context.stall(MATMUL_START_CYCLES + first_values, Stall.DATA)
-        tiles, chain_clear = list(walk.tiles()), 0
+        tiles = list(walk.tiles())
+        # With `accumulate` the first values of tile 2 come while tile 1 runs.
+        chain_clear = clock.cycle + gap if accumulate and len(tiles) > 1 else 0
         for number, tile in enumerate(tiles):
             last = number == len(tiles) - 1
             yield from self._work(index, number, tile_work(tile, chunks, walk, last))
@@ -50,7 +52,7 @@ class Stce:
         for number, (plan, following) in enumerate(zip(plans, [*plans[1:], None], strict=True)):
             start = clock.cycle
             sums_written = max(sums_written, start + plan.sums_written)
-            yield from self._work(index, number, plan.work(last=following is None))
+            yield from self._work(index, number, plan.work(following))
             if following:
                 yield from context.stall_until(start + plan.spacing(following), Stall.DRAIN)
         column_skew = config.cols - 1

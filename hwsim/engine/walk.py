@@ -102,7 +102,9 @@ class Walk:
             ]
         passes = self.ir * self.config.rows
         segment = [
-            Chunk(self._entries(q), passes * ceil_div(q, self.config.activation_lanes))
+            Chunk(
+                self._entries(q), passes * ceil_div(self._filled(q), self.config.activation_lanes)
+            )
             for q in _parts(self.channels, self.config.chunk)
         ]
         return segment * self.segments
@@ -131,6 +133,10 @@ class Walk:
         """ACT words, inside a pixel, of `length` channels from `first`."""
         lanes = self.config.activation_lanes
         return range(first // lanes, (first + length - 1) // lanes + 1)
+
+    def _filled(self, channels: int) -> int:
+        """Positions that the entries of a chunk may name: of whole groups when packed."""
+        return ceil_div(channels, self.m) * self.m if self.packed else channels
 
     def _entries(self, channels: int) -> int:
         """Entries of consecutive channels; a packed group has n, also where it is cut."""

@@ -62,7 +62,9 @@ def walked_os(b, accumulate, config):
     a, ir = config.act_values_per_row_cycle, b["ir"]
 
     def fill(q):
-        return q * ceil(ir / a) if b["lhs"] == Lhs.COLUMN else ir * R * ceil(q / (a * R))
+        if b["lhs"] == Lhs.COLUMN:
+            return q * ceil(ir / a)
+        return ir * R * ceil((ceil(q / b["m"]) * b["m"] if b["packed"] else q) / (a * R))
 
     def entries(q):
         return len(cut(q, b["m"])) * b["n"] if b["packed"] else q
@@ -77,7 +79,8 @@ def walked_os(b, accumulate, config):
     E = R * b["ic"] * ir
     gap = E + R - 1 if accumulate else E
     start = C0 + max(fill(chunks[0]), E if accumulate else 0)
-    work = U[0] + sum(max(u, gap) for u in U[1:])
+    first = max(U[0], gap) if accumulate and len(U) > 1 else U[0]
+    work = first + sum(max(u, gap) for u in U[1:])
     return start + work + (R - 1) + (C - 1) + config.mul_latency + L + E
 
 
@@ -103,19 +106,24 @@ def walked_ws(b, config):
     reads = fold_reads(b, config)
     passes = ceil(tokens / ir)
     start, end, before = 0, 0, None
-    for tile, w in enumerate(cut(b["columns"], b["ic"] * C)):
+    for w in cut(b["columns"], b["ic"] * C):
         S = max(ir * occupied(w, C), L)
         weights = R * n * occupied(w, C)
-        D = R * ((n - 1) * S + L + 1) + W
+        d = (n - 1) * S + L + 1
         for words in reads:
             P = max(n * S, ir * words)
             if before is None:
                 start = C0 + max(weights, ir * words)
             else:
-                slower = (passes - 1) * max(0, before[0] - P)
-                start += max(passes * before[0], weights, D + slower if before[1] == tile else 0)
-            before = (P, tile)
-            end = max(end, start + passes * P - P + D + ir * occupied(w, C) - 1)
+                P1, S1, d1 = before
+                last_step = max(n * S1 + (R - 1) * (d1 - d), ir * words)
+                start += max(
+                    (passes - 1) * P1 + last_step,
+                    weights,
+                    R * d1 + W + (passes - 1) * max(0, P1 - P),
+                )
+            before = (P, S, d)
+            end = max(end, start + (passes - 1) * P + R * d + W + ir * occupied(w, C) - 1)
     return end + (C - 1) + config.mul_latency
 
 
