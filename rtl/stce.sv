@@ -85,7 +85,7 @@ module stce #(
   localparam int unsigned PairWriteBits = 1 + RowBits + PairBits;
   localparam int unsigned WordBits = 2 + RowBits + RecordBits;
   localparam int unsigned TokenBits = Lanes + RecordBits;
-  localparam int unsigned PlanBits = 3 + 3 * RowBits + 1 + WordLaneBits;
+  localparam int unsigned PlanBits = 4 + 3 * RowBits + 1 + WordLaneBits;
   localparam int unsigned FillBits = ChunkBits + RowBits + 3;
   // Coordinates reach over all tokens and taps that a program can name.
   localparam int unsigned CoordBits = 42;
@@ -178,7 +178,7 @@ module stce #(
   logic                        segment_last, feeder_first, feeder_next, planner_first, planner_next;
   logic [1:0]                  plan_ready, plan_last;
   logic [2*(RowBits+1)-1:0]    plan_count;
-  logic                        plan_parity, plan_release;
+  logic                        plan_parity, plan_release, plan_release_parity;
   logic [RowBits-1:0]          plan_number;
   logic [23:0]                 plan_left;
   logic [PlanBits-1:0]         plan;
@@ -229,7 +229,7 @@ module stce #(
     .first_o         (planner_first),
     .next_o          (planner_next),
     .release_i       (plan_release),
-    .release_parity_i(plan_parity),
+    .release_parity_i(plan_release_parity),
     .ready_o         (plan_ready),
     .count_o         (plan_count),
     .last_o          (plan_last),
@@ -241,7 +241,8 @@ module stce #(
     .read_left_o     (plan_left),
     .rows_we_o       (plan[PlanBits-1]),
     .rows_first_o    (plan[PlanBits-2]),
-    .rows_parity_o   (plan[PlanBits-3]),
+    .rows_last_o     (plan[PlanBits-3]),
+    .rows_parity_o   (plan[PlanBits-4]),
     .rows_number_o   (plan[2*RowBits+1+WordLaneBits+:RowBits]),
     .rows_row_o      (plan[RowBits+1+WordLaneBits+:RowBits]),
     .rows_count_o    (plan[WordLaneBits+:RowBits+1]),
@@ -298,6 +299,7 @@ module stce #(
     .plan_word_i     (plan_word),
     .plan_left_i     (plan_left),
     .plan_release_o  (plan_release),
+    .plan_release_parity_o(plan_release_parity),
     .fill_i          (fill),
     .remaining_o     (remaining),
     .reading_o       (reading),

@@ -38,7 +38,7 @@ module stce_array #(
   localparam int unsigned WordBits = 2 + RowBits + RecordBits,
   localparam int unsigned TokenBits = Lanes + RecordBits,
   localparam int unsigned WordLaneBits = $clog2(Lanes * Rows),
-  localparam int unsigned PlanBits = 3 + 3 * RowBits + 1 + WordLaneBits,
+  localparam int unsigned PlanBits = 4 + 3 * RowBits + 1 + WordLaneBits,
   localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes + 1 + PairBits + 1 + PairBits
                                    + ReadBits + 3 + SlotBits + 2 + SlotBits + 4 + SlotBits
 ) (

@@ -72,6 +72,7 @@ module stce_feeder #(
   input  logic [cosparse_pkg::AddressBits-1:0] plan_word_i,
   input  logic [23:0]                          plan_left_i,
   output logic                                 plan_release_o,
+  output logic                                 plan_release_parity_o,
   /// The next fill begins in the next cycle.
   input  logic                                 fill_i,
   /// Reads left of this fill, this cycle's included (OS).
@@ -193,7 +194,6 @@ module stce_feeder #(
                                                        && last_segment_i : tile_ends);
   assign next_segment_o  = fill_ends && !ws && !first_segment_o && k_ends
                          && (!column || rows_left_q <= tile_rows);
-  assign plan_release_o  = fill_ends && ws && k_ends;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -251,6 +251,20 @@ module stce_feeder #(
         end
       end
     end
+  end
+
+  // The fold before is free when the first step of the next one is read.
+
+  logic fold_waits_q, fold_ends;
+
+  assign fold_ends             = fill_ends && ws && k_ends;
+  assign plan_release_o        = fill_i && (fold_ends || fold_waits_q);
+  assign plan_release_parity_o = parity_q ^ fold_waits_q;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) fold_waits_q <= 1'b0;
+    else if (begin_i || fill_i) fold_waits_q <= 1'b0;
+    else if (fold_ends) fold_waits_q <= 1'b1;
   end
 
   // Reads left of an OS fill.

@@ -50,10 +50,11 @@ module stce_planner #(
   output logic signed [CoordBits-1:0]          read_x_o,
   output logic [cosparse_pkg::AddressBits-1:0] read_word_o,
   output logic [23:0]                          read_left_o,
-  /// To the rows: a word of fold `rows_parity_o` (`rows_first_o`: its first) holds the groups of
+  /// To the rows: a word of fold `rows_parity_o` (`rows_first_o`, `rows_last_o`) holds the groups of
   /// `rows_count_o` rows from `rows_row_o` on, the first one at lane `rows_lane_o`.
   output logic                                 rows_we_o,
   output logic                                 rows_first_o,
+  output logic                                 rows_last_o,
   output logic                                 rows_parity_o,
   output logic [RowBits-1:0]                   rows_number_o,
   output logic [RowBits-1:0]                   rows_row_o,
@@ -163,6 +164,7 @@ module stce_planner #(
 
   assign rows_we_o     = work;
   assign rows_first_o  = !begun_q;
+  assign rows_last_o   = fold_ends;
   assign rows_parity_o = parity_q;
   assign rows_number_o = number_q[RowBits-1:0];
   assign rows_row_o    = row_q[RowBits-1:0];

@@ -41,7 +41,7 @@ module stce_row #(
   localparam int unsigned WordBits = 2 + RowBits + RecordBits,
   localparam int unsigned TokenBits = Lanes + RecordBits,
   localparam int unsigned WordLaneBits = $clog2(Lanes * Rows),
-  localparam int unsigned PlanBits = 3 + 3 * RowBits + 1 + WordLaneBits,
+  localparam int unsigned PlanBits = 4 + 3 * RowBits + 1 + WordLaneBits,
   localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes + 1 + PairBits + 1 + PairBits
                                    + ReadBits + 3 + SlotBits + 2 + SlotBits + 4 + SlotBits
 ) (
@@ -92,7 +92,7 @@ module stce_row #(
   output logic [TokenBits-1:0]     token_o,
   /// Blocks of the words, each delayed so that this row can take it.
   input  logic [16*Lanes*Rows-1:0] lines_i,
-  /// WS, from stce_planner: {valid, first word of the fold, parity of the fold, number of the word,
+  /// WS, from stce_planner: {valid, first, last word of the fold, parity of the fold, number of the word,
   /// first row, rows, lane of the first row}.
   input  logic [PlanBits-1:0]      plan_i,
   /// WS, the array begins with a fold in the next cycle: {valid, parity of the fold}.
@@ -119,27 +119,31 @@ module stce_row #(
     end
   end
 
-  // WS plans of two folds: whether this row has a group, in which word, at which lane.
+  // WS plans of two folds: in which word this row's group lies and at which lane. A row without a group
+  // goes with the last word. The first fold is read while it is planned.
 
-  logic                    plan_valid, plan_first, plan_parity, plan_here;
+  logic                    plan_valid, plan_first, plan_last, plan_parity, plan_here, plan_idle;
   logic [RowBits-1:0]      plan_number, plan_row;
   logic [RowBits:0]        plan_count, plan_offset;
   logic [WordLaneBits-1:0] plan_lane, plan_own;
-  logic [1:0]              used_q;
+  logic [1:0]              known_q, used_q;
   logic [RowBits-1:0]      word_q [2];
   logic [WordLaneBits-1:0] lane_q [2];
 
-  assign {plan_valid, plan_first, plan_parity, plan_number, plan_row, plan_count, plan_lane} = plan_i;
+  assign {plan_valid, plan_first, plan_last, plan_parity, plan_number, plan_row, plan_count,
+          plan_lane} = plan_i;
   // Rows above the first one have an offset of at least Rows.
   assign plan_offset = (RowBits+1)'(Row) - {1'b0, plan_row};
   assign plan_here   = plan_offset < plan_count;
+  assign plan_idle   = plan_last && !plan_offset[RowBits] && !plan_here;
   assign plan_own    = plan_lane + (WordLaneBits'(plan_offset) << m_log2_i);
 
   always_ff @(posedge clk_i) begin
-    if (plan_valid && (plan_first || plan_here)) begin
-      used_q[plan_parity] <= plan_here;
-      word_q[plan_parity] <= plan_here ? plan_number : '0;
-      lane_q[plan_parity] <= plan_here ? plan_own : '0;
+    if (plan_valid && (plan_first || plan_here || plan_idle)) begin
+      known_q[plan_parity] <= plan_here || plan_idle;
+      used_q[plan_parity]  <= plan_here;
+      word_q[plan_parity]  <= plan_number;
+      lane_q[plan_parity]  <= plan_here ? plan_own : '0;
     end
   end
 
@@ -343,12 +347,13 @@ module stce_row #(
 
   // A row without a group takes zeros.
   assign blank   = hit ? ws_i && !used_q[word_parity] : blank_q;
-  assign hit     = word_valid && word_row == (ws_i ? word_q[word_parity] : RowBits'(Row));
   assign feeding = hit || feeding_q;
   assign left    = hit ? blocks_less1_i : left_q;
   assign record  = hit ? word_record : record_q;
 
   always_comb begin
+    if (ws_i) hit = word_valid && known_q[word_parity] && word_row == word_q[word_parity];
+    else hit = word_valid && word_row == RowBits'(Row);
     block = block_q;
     if (hit) block = ws_i ? RowBits'(lane_q[word_parity] >> LaneBits) : '0;
   end
