@@ -247,7 +247,8 @@ def _spacing(
     P = fold_pass(config, registers, reads, slots)
     gained = max(0, P - fold_pass(config, registers, next_reads, next_slots))
     lag = row_delay(config, registers, slots) - row_delay(config, registers, next_slots)
-    last_step = max(n * ws_entry(config, registers, slots) + (R - 1) * lag, ir * next_reads)
+    busy = n * ws_entry(config, registers, slots) + (R - 1) * lag
+    last_step = max(busy, turn_cycles(config, registers) + ir * next_reads)
     return max(
         (steps - 1) * P + last_step,
         R * n * next_slots,
@@ -272,6 +273,12 @@ def _partial_sum_cycles(config: Vector, registers: Vector, slots: int) -> int:
 def row_delay(config: Vector, registers: Vector, slots: int) -> int:
     """d: a row of the array begins a step so much later than the row above it."""
     return (registers[_N] - 1) * ws_entry(config, registers, slots) + config[_ADD_LATENCY] + 1
+
+
+@compiled
+def turn_cycles(config: Vector, registers: Vector) -> int:
+    """Between folds: rows take the blocks of the word before, but for its first one."""
+    return min(config[_ROWS], _ceil(registers[_M], config[_ACT_VALUES])) - 1
 
 
 @compiled

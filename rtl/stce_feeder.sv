@@ -153,7 +153,7 @@ module stce_feeder #(
   logic [RowBits:0]   inner_q, inner_count, words_of_fold, records;
   logic [4:0]         middle_q, middle_count;
   logic [ChunkBits:0] outer_q, outer_count, size;
-  logic               active_q, inner_ends, middle_ends, outer_ends, fill_ends;
+  logic               active_q, reads, inner_ends, middle_ends, outer_ends, fill_ends;
 
   assign size          = k_ends ? (ChunkBits+1)'(k_left_q) : (ChunkBits+1)'(Chunk);
   // Words of a chunk of so many channels; packed entries may name any of whole groups.
@@ -188,7 +188,7 @@ module stce_feeder #(
   assign inner_ends  = inner_q == inner_count - (RowBits+1)'(1) && (!ws || plan_ready_i[parity_q]);
   assign middle_ends = inner_ends && middle_q == middle_count - 5'd1;
   assign outer_ends  = middle_ends && outer_q == outer_count - (ChunkBits+1)'(1);
-  assign fill_ends   = active_q && outer_ends;
+  assign fill_ends   = reads && outer_ends;
 
   assign first_segment_o = fill_ends && !ws && (column ? k_ends && rows_left_q <= tile_rows
                                                        && last_segment_i : tile_ends);
@@ -229,7 +229,7 @@ module stce_feeder #(
     end else begin
       if (fill_ends) active_q <= 1'b0;
       if (fill_i && !(done_q || (fill_ends && all_end))) active_q <= 1'b1;
-      if (active_q) begin
+      if (reads) begin
         inner_q <= inner_ends ? '0 : inner_q + (RowBits+1)'(1);
         if (inner_ends) middle_q <= middle_ends ? '0 : middle_q + 5'd1;
         if (middle_ends) outer_q <= outer_ends ? '0 : outer_q + (ChunkBits+1)'(1);
@@ -265,6 +265,19 @@ module stce_feeder #(
     if (!rst_ni) fold_waits_q <= 1'b0;
     else if (begin_i || fill_i) fold_waits_q <= 1'b0;
     else if (fold_ends) fold_waits_q <= 1'b1;
+  end
+
+  // Before the first word of a fold, rows take the blocks of the last word before it.
+
+  logic [4:0] turn, turn_left_q;
+
+  assign turn  = 32'(records_i) < Rows ? records_i - 5'd1 : 5'(Rows - 1);
+  assign reads = active_q && turn_left_q == '0;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) turn_left_q <= '0;
+    else if (plan_release_o) turn_left_q <= turn;
+    else if (turn_left_q != '0) turn_left_q <= turn_left_q - 5'd1;
   end
 
   // Reads left of an OS fill.
@@ -377,7 +390,7 @@ module stce_feeder #(
     if (begin_i) begin
       token_q <= '0;
       tile_q  <= '0;
-    end else if (active_q) begin
+    end else if (reads) begin
       if (ws) begin
         if (middle_ends) token_q <= fill_ends && k_ends ? '0 : token_next;
       end else if (column) begin
@@ -431,7 +444,7 @@ module stce_feeder #(
   assign valid_lanes = !exists || !in_image ? '0
                      : left < SizeBits'(ActLanes) ? (WordLaneBits+1)'(left)
                      : (WordLaneBits+1)'(ActLanes);
-  assign act_re_o    = active_q && valid_lanes != '0;
+  assign act_re_o    = reads && valid_lanes != '0;
   assign act_raddr_o = act_i + pixel + offset;
 
   // Records: position (ROW, WS) or token and slot row (COLUMN).
@@ -463,7 +476,7 @@ module stce_feeder #(
     end
   end
 
-  assign word_valid = active_q && !column
+  assign word_valid = reads && !column
                     && (!ws || inner_q < words_of_fold || !plan_ready_i[parity_q]);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin

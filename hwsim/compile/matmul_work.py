@@ -15,7 +15,6 @@ from hwsim.durations import (
     cut_of,
     entries_of_chunk,
     first_slots,
-    fold_pass,
     fold_reads,
     folds_alike,
     group_count,
@@ -23,6 +22,7 @@ from hwsim.durations import (
     segment_count,
     tile_work,
     token_count,
+    turn_cycles,
     ws_entry,
 )
 from hwsim.isa import Flow, Lhs, Unit
@@ -167,23 +167,27 @@ def _ws_waits(
     """
     n, ir = registers[_N], registers[_IR]
     adder = data = 0
+    turn = turn_cycles(config, registers)
     for width, column_tiles in ((columns.slots, columns.pieces - 1), (columns.last_slots, 1)):
         S = ws_entry(config, registers, width)
         adder += column_tiles * folds * steps * n * (S - ir * width)
-        data += column_tiles * steps * (_passes(config, registers, folds, width) - folds * n * S)
+        steady = _passes(config, registers, folds, width, 0) - folds * n * S
+        changes = _passes(config, registers, folds, width, turn) - folds * n * S
+        data += column_tiles * ((steps - 1) * steady + changes)
     S = ws_entry(config, registers, columns.last_slots)
-    first_reads = fold_reads(config, registers, 0)
-    return adder, data - (fold_pass(config, registers, first_reads, columns.last_slots) - n * S)
+    first_reads = turn + ir * fold_reads(config, registers, 0)
+    return adder, data - max(0, first_reads - n * S)
 
 
 @compiled
-def _passes(config: Vector, registers: Vector, folds: int, slots: int) -> int:
-    """P, summed over the folds of a column tile of `slots` slots."""
+def _passes(config: Vector, registers: Vector, folds: int, slots: int, turn: int) -> int:
+    """P, summed over the folds of a column tile of `slots` slots; reads take `turn` cycles more."""
+    entry, ir = registers[_N] * ws_entry(config, registers, slots), registers[_IR]
     total = fold = 0
     while fold < folds:
         alike = min(folds_alike(config, registers, fold), folds - fold)
         reads = fold_reads(config, registers, fold)
-        total += alike * fold_pass(config, registers, reads, slots)
+        total += alike * max(entry, turn + ir * reads)
         fold += alike
     return total
 

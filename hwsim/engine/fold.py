@@ -12,7 +12,8 @@ class FoldPlan:
     """One fold of one column tile, on an array of `rows` rows.
 
     slots: occupied by one step (Ir tokens). entry_cycles: n * S, of a step on the array.
-    read_cycles: of a step at the feeder. steps: ceil(tokens / Ir). weight_cycles: load of the pairs.
+    read_cycles: of a step at the
+    feeder; turn_cycles: until it may read the first step of another fold. steps: ceil(tokens / Ir). weight_cycles: load of the pairs.
     row_delay: d, a row of the array begins a step so much later than the row above it.
     """
 
@@ -21,6 +22,7 @@ class FoldPlan:
     n: int
     entry_cycles: int
     read_cycles: int
+    turn_cycles: int
     steps: int
     weight_cycles: int
     row_delay: int
@@ -29,6 +31,11 @@ class FoldPlan:
     def load_cycles(self) -> int:
         """Until the first step may start, when no fold before it hides the load."""
         return max(self.weight_cycles, self.read_cycles)
+
+    @property
+    def first_read_cycles(self) -> int:
+        """Of the first step, behind another fold: rows take the last blocks of the word before."""
+        return self.turn_cycles + self.read_cycles
 
     @property
     def step_cycles(self) -> int:
@@ -53,7 +60,7 @@ class FoldPlan:
     def spacing(self, following: "FoldPlan") -> int:
         """Cycles from this fold's start to the start of `following`."""
         return max(
-            self.last_step + max(self._rows_free(following), following.read_cycles),
+            self.last_step + max(self._rows_free(following), following.first_read_cycles),
             following.weight_cycles,
             self._sums_ready(following),
         )
@@ -71,7 +78,7 @@ class FoldPlan:
         """Of all steps. Beside the last one the feeder brings the first step of `following`."""
         data = (self.steps - 1) * (self.step_cycles - self.entry_cycles)
         if following:
-            data += max(0, following.read_cycles - self.entry_cycles)
+            data += max(0, following.first_read_cycles - self.entry_cycles)
         busy = self.steps * self.n * self.slots
         return Work(busy=busy, adder=self.steps * self.entry_cycles - busy, data=data)
 
@@ -87,13 +94,15 @@ def _plan(walk: Walk, fold: Fold, columns: int) -> FoldPlan:
     slot_columns = ceil_div(columns, config.cols)
     slots = walk.ir * slot_columns
     slot_cycles = max(slots, config.add_latency)
-    reads = max(fold.words, ceil_div(walk.m, config.act_values_per_row_cycle))
+    blocks = ceil_div(walk.m, config.act_values_per_row_cycle)
+    reads = max(fold.words, blocks)
     return FoldPlan(
         rows=config.rows,
         slots=slots,
         n=walk.n,
         entry_cycles=walk.n * slot_cycles,
         read_cycles=walk.ir * reads,
+        turn_cycles=min(config.rows, blocks) - 1,
         steps=ceil_div(walk.tokens, walk.ir),
         weight_cycles=config.rows * walk.n * slot_columns,
         row_delay=(walk.n - 1) * slot_cycles + config.add_latency + 1,

@@ -116,7 +116,8 @@ def walked_ws(b, config):
                 start = C0 + max(weights, ir * words)
             else:
                 P1, S1, d1 = before
-                last_step = max(n * S1 + (R - 1) * (d1 - d), ir * words)
+                turn = min(R, ceil(b["m"] / config.act_values_per_row_cycle)) - 1
+                last_step = max(n * S1 + (R - 1) * (d1 - d), turn + ir * words)
                 start += max(
                     (passes - 1) * P1 + last_step,
                     weights,
