@@ -156,14 +156,14 @@ module stce_row #(
     logic unused;
     assign unused = ^fold_i;
   end else begin : gen_lane
-    logic [LaneBits-1:0] lane_fold_q, lane_step_q;
+    logic [LaneBits-1:0] lane_fold_q, lane_own_q;
 
     always_ff @(posedge clk_i) begin
       if (fold_i[1]) lane_fold_q <= lane_q[fold_i[0]][LaneBits-1:0];
-      if (start_i[3]) lane_step_q <= lane_fold_q;
+      if (start_i[3] && start_i[2]) lane_own_q <= lane_fold_q;
     end
 
-    assign lane = ReadBits'(lane_step_q);
+    assign lane = ReadBits'(lane_own_q);
   end
 
   // WS sequencer: entries of slots; the slots of a column share a weight.

@@ -257,9 +257,9 @@ module stce_sequencer #(
 
   span_t                     reads_q, step_time, next_time, gained, delay, next_delay;
   span_t                     new_delay, tail_os, tail_ws, shift, shift_q, tail_q, owed_q;
-  logic signed [TimeBits+15:0] lag_q;
+  logic signed [TimeBits+15:0] lag, lag_q;
   logic [4:0]                next_cycles, new_next_slots;
-  logic                      next_narrow, new_narrow, next_known, step_ready, fold_ready, go, final_fill;
+  logic                      next_narrow, new_narrow, next_known, step_ready, sums_ready, fold_ready, go, final_fill;
   logic                      pay;
 
   assign next_narrow = last_fold_q ? next_narrow_q || last_tile_q : last_tile_q;
@@ -277,7 +277,9 @@ module stce_sequencer #(
   // Rows below are longer behind in a wider column tile.
   assign shift      = last_q ? ((delay - next_delay) << RowBits) - (delay - next_delay) : '0;
   assign step_ready = !reading_on_i;
-  assign fold_ready = !loading_on_i && lag_q <= 1 && (owed_q == '0 || (next_known && gained == '0))
+  assign lag        = pay ? lag_q + $signed({16'd0, gained}) : lag_q;
+  assign sums_ready = lag <= 1 && owed_q <= span_t'(pay);
+  assign fold_ready = !loading_on_i && sums_ready
                     && (state_q == Step ? shift == '0 : shift_q <= span_t'(1));
   assign final_fill = last_q && last_tile_q && (!ws || last_fold_q);
   assign go         = step_ready && (!last_q || fold_ready);
@@ -318,13 +320,10 @@ module stce_sequencer #(
     end else begin
       tile_o <= 1'b0;
       tail_q <= tail_q - span_t'(1);
-      lag_q  <= lag_q - 1;
+      lag_q  <= lag - 1;
       if (chain_left_q != '0) chain_left_q <= chain_left_q - span_t'(1);
       if (shift_q != '0) shift_q <= shift_q - span_t'(1);
-      if (pay) begin
-        owed_q <= owed_q - span_t'(1);
-        lag_q  <= lag_q - 1 + $signed({16'd0, gained});
-      end
+      if (pay) owed_q <= owed_q - span_t'(1);
 
       unique case (state_q)
         Fill: begin
