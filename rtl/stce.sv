@@ -97,7 +97,7 @@ module stce #(
   if (GroupMax < 2 || GroupMax > 16 || 2 ** $clog2(GroupMax) != GroupMax
       || NMax < 1 || NMax > GroupMax || 2 ** $clog2(NMax) != NMax
       || Lanes < 1 || Lanes > GroupMax || 2 ** $clog2(Lanes) != Lanes) begin : gen_illegal_group
-    $fatal(1, "stce: GroupMax (2 to 16), NMax, ActValuesPerRowCycle must be powers of two in order");
+    $fatal(1, "stce: GroupMax (2 to 16), NMax and ActValuesPerRowCycle: powers of two in order");
   end
   if (MulLatency < 1 || MulLatency > 4 || AddLatency < 1 || AddLatency > 4
       || Interleave < 1 || Interleave > 16) begin : gen_illegal_element
@@ -249,7 +249,8 @@ module stce #(
     .rows_lane_o     (plan[WordLaneBits-1:0])
   );
 
-  logic                    fill, reading, reading_on, fill_first, fill_last, fill_last_tile, fill_two;
+  logic                    fill, reading, reading_on;
+  logic                    fill_first, fill_last, fill_last_tile, fill_two;
   logic                    fill_last_fold, fill_parity, fill_next_narrow;
   logic [FillBits-1:0]     remaining;
   logic [ChunkBits:0]      fill_entries;
@@ -264,7 +265,6 @@ module stce #(
 
   stce_feeder #(
     .Rows                (Rows),
-    .Cols                (Cols),
     .GroupMax            (GroupMax),
     .Interleave          (Interleave),
     .ActValuesPerRowCycle(ActValuesPerRowCycle),

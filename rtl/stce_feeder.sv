@@ -13,8 +13,6 @@
 module stce_feeder #(
   /// Array rows R.
   parameter int unsigned Rows = 4,
-  /// Array columns C.
-  parameter int unsigned Cols = 4,
   /// Largest M.
   parameter int unsigned GroupMax = 8,
   /// Accumulators of an element.

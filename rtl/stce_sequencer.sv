@@ -251,21 +251,27 @@ module stce_sequencer #(
     return words << two;
   endfunction
 
+  // d: a row begins a step so much later than the row above it.
+  function automatic span_t row_delay(input logic [4:0] entry_cycles);
+    return span_t'(bank_i.n) * span_t'(entry_cycles) - span_t'(entry_cycles)
+         + span_t'(AddLatency + 1);
+  endfunction
+
   function automatic span_t longer(input span_t a, input span_t b);
     return a > b ? a : b;
   endfunction
 
-  span_t                     reads_q, step_time, next_time, gained, delay, next_delay;
-  span_t                     new_delay, tail_os, tail_ws, shift, shift_q, tail_q, owed_q;
+  span_t                       reads_q, step_time, next_time, gained, owed_q, delay, next_delay;
+  span_t                       new_delay, shift, shift_q, tail_os, tail_ws, tail_q;
   logic signed [TimeBits+15:0] lag, lag_q;
-  logic [4:0]                next_cycles, new_next_slots;
-  logic                      next_narrow, new_narrow, next_known, step_ready, sums_ready, fold_ready, go, final_fill;
-  logic                      pay;
+  logic [4:0]                  next_cycles, new_next_slots;
+  logic                        next_narrow, new_narrow, next_known, pay;
+  logic                        step_ready, sums_ready, fold_ready, go, final_fill;
 
   assign next_narrow = last_fold_q ? next_narrow_q || last_tile_q : last_tile_q;
   assign next_cycles = next_narrow ? last_cycles_i : cycles_i;
-  assign delay       = (span_t'(bank_i.n) - span_t'(1)) * span_t'(cycles_q) + span_t'(AddLatency + 1);
-  assign next_delay  = (span_t'(bank_i.n) - span_t'(1)) * span_t'(next_cycles) + span_t'(AddLatency + 1);
+  assign delay       = row_delay(cycles_q);
+  assign next_delay  = row_delay(next_cycles);
   assign next_known  = plan_ready_i[!parity_q];
   assign step_time   = longer(span_t'(bank_i.n) * span_t'(cycles_q), reads_q);
   assign next_time   = longer(span_t'(bank_i.n) * span_t'(next_cycles),
@@ -375,12 +381,13 @@ module stce_sequencer #(
 
   // WS: pairs of the next fold, from the first cycle of this one on.
 
-  assign new_delay      = (span_t'(bank_i.n) - span_t'(1)) * span_t'(cycles) + span_t'(AddLatency + 1);
+  assign new_delay      = row_delay(cycles);
   assign new_narrow     = last_fold_i ? next_narrow_i : last_tile_i;
   assign new_next_slots = new_narrow ? last_slots_i : slots_i;
   assign load_o         = ws && take && first_i && !(last_fold_i && last_tile_i);
   assign load_next_o    = last_fold_i;
-  assign load_pace_o    = longer(new_delay, span_t'(bank_i.n) * (span_t'(new_next_slots) >> two));
+  assign load_pace_o    = longer(new_delay,
+                                 span_t'(bank_i.n) * (span_t'(new_next_slots) >> two));
 
   logic start_q;
 
@@ -401,6 +408,6 @@ module stce_sequencer #(
                  || state_q == Tail;
 
   logic unused;
-  assign unused = ^{bank_i, start_q};
+  assign unused = ^bank_i;
 
 endmodule
