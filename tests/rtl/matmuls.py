@@ -15,8 +15,10 @@ from hwsim.config import AcceleratorConfig
 from hwsim.config_vector import config_vector
 from hwsim.decoded import REGISTER_COLUMN
 from hwsim.durations import matmul_cycles
+from hwsim.engine.fold import fold_plans
 from hwsim.engine.records import Stall
-from hwsim.isa import REGISTERS, Instruction, Lhs, Op, Unit, configure, encode
+from hwsim.engine.walk import Walk
+from hwsim.isa import REGISTERS, Flow, Instruction, Lhs, Op, Unit, configure, encode
 from hwsim.machine.scratchpads import Scratchpads
 from hwsim.machine.state import State
 from hwsim.machine.stce import matmul
@@ -191,5 +193,58 @@ def _time(
     return int(cycles), unit.busy - len(configs), stalls
 
 
-def is_column(case: Case) -> bool:
-    return case.registers["lhs"] == Lhs.COLUMN
+def corners(case: Case, config: AcceleratorConfig) -> set[str]:
+    """What a case exercises, by the names of CORNERS."""
+    registers = case.registers
+    walk = Walk.of(registers, config)
+    found = _kinds(registers)
+    if case.instruction.args["accumulate"]:
+        found.add("accumulate")
+    if walk.flow is Flow.WS:
+        return found | _fold_corners(walk)
+    tail = config.rows + config.cols - 2 + config.mul_latency + config.add_latency
+    chain = config.rows * walk.ic * walk.ir
+    if case.stalls["drain"] > tail + chain:
+        found.add("U < E")
+    if max(walk.channels, walk.tokens if walk.column_lhs else 0) > config.chunk:
+        found.add("several chunks")
+    if walk.tokens % (config.rows * walk.ir):
+        found.add("edge tile")
+    return found
+
+
+def _kinds(registers: dict[str, int]) -> set[str]:
+    n, m = registers["n"], registers["m"]
+    kinds = {
+        "OS": registers["flow"] == Flow.OS,
+        "WS": registers["flow"] == Flow.WS,
+        "dense": not registers["packed"],
+        f"{n}:{m}": bool(registers["packed"]),
+        "column": registers["lhs"] == Lhs.COLUMN,
+        "table": bool(registers["use_table"]),
+        "Ir = 2": registers["ir"] == 2,
+        "stride": max(registers["stride_y"], registers["stride_x"]) > 1,
+        "negative origin": min(registers["origin_y"], registers["origin_x"]) < 0,
+        "mirrored": min(registers["step_y"], registers["step_x"]) < 0,
+    }
+    return {name for name, holds in kinds.items() if holds}
+
+
+def _fold_corners(walk: Walk) -> set[str]:
+    plans = fold_plans(walk)
+    kinds = {
+        "3 folds": len(walk.folds()) > 2,
+        "column tiles of folds": len(plans) > len(walk.folds()) > 1,
+        "weights > V": any(p.weight_cycles > p.steps * p.step_cycles for p in plans),
+        "D > V": any(p.sum_cycles > p.steps * p.step_cycles for p in plans),
+        "feeder-bound": any(p.read_cycles > p.entry_cycles for p in plans),
+    }
+    return {name for name, holds in kinds.items() if holds}
+
+
+CORNERS = (
+    *("OS", "WS", "dense", "1:8", "2:4", "2:8", "column", "table", "accumulate", "Ir = 2", "stride"),
+    *("negative origin", "mirrored", "U < E", "several chunks", "edge tile", "3 folds"),
+    *("column tiles of folds", "weights > V", "D > V", "feeder-bound"),
+)
+"""Every run of more than a few hundred cases must meet all of them."""

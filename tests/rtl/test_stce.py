@@ -1,0 +1,95 @@
+"""STCE against the machine (bits), the contract (cycles) and the engine (stalls), in Verilator."""
+
+import pytest
+
+from cosparse.spec.errors import RunError
+from hwsim import AcceleratorConfig, cosim
+from tests.rtl.matmuls import CORNERS
+
+PARAMETERS = {
+    "Rows": "rows",
+    "Cols": "cols",
+    "GroupMax": "group_max",
+    "NMax": "n_max",
+    "MulLatency": "mul_latency",
+    "AddLatency": "add_latency",
+    "Interleave": "interleave",
+    "ActValuesPerRowCycle": "act_values_per_row_cycle",
+}
+
+SMALL = {"sore_lanes": 2, "wuve_lanes": 2}
+ARRAYS = {
+    "smallest": {"rows": 2, "cols": 2, "group_max": 4, "n_max": 4, "add_latency": 1, "mul_latency": 1,
+                 "interleave": 1, "act_values_per_row_cycle": 1},
+    "groups wider than words": {"rows": 2, "cols": 2, "group_max": 16, "n_max": 4, "add_latency": 4,
+                                "mul_latency": 3, "interleave": 8, "act_values_per_row_cycle": 4},
+    "odd interleave": {"rows": 2, "cols": 4, "group_max": 8, "n_max": 8, "add_latency": 2,
+                       "mul_latency": 4, "interleave": 5, "act_values_per_row_cycle": 8},
+    "tall": {"rows": 4, "cols": 2, "group_max": 4, "n_max": 2, "add_latency": 4, "mul_latency": 2,
+             "interleave": 2, "act_values_per_row_cycle": 2},
+    "wide": {"rows": 4, "cols": 8, "group_max": 4, "n_max": 4, "add_latency": 1, "mul_latency": 2,
+             "interleave": 1, "act_values_per_row_cycle": 1},
+    "more words than groups": {"rows": 8, "cols": 4, "group_max": 8, "n_max": 8, "add_latency": 3,
+                               "mul_latency": 1, "interleave": 6, "act_values_per_row_cycle": 4},
+    "one weight": {"rows": 8, "cols": 2, "group_max": 8, "n_max": 1, "add_latency": 2,
+                   "mul_latency": 2, "interleave": 16, "act_values_per_row_cycle": 2},
+}  # fmt: skip
+CONFIGS = {
+    **{name: {"preset": name} for name in ("sat-4x4", "sat-8x8")},
+    **{name: {"preset": "sat-4x4", **SMALL, **fields} for name, fields in ARRAYS.items()},
+}
+
+
+def simulate(mapping, seeds, corners=(), folders=(cosim.RTL, cosim.BENCHES), **fixed):
+    """The random MATMULs of these seeds; fixed: registers that all of them share."""
+    config = AcceleratorConfig.from_mapping(mapping)
+    parameters = {name: getattr(config, field) for name, field in PARAMETERS.items()}
+    design = cosim.Design("tb_stce", parameters, folders=folders)
+    arguments = {"config": mapping, "seeds": list(seeds), "corners": list(corners), "fixed": fixed}
+    cosim.simulate(design, "stce_bench", arguments=arguments)
+
+
+@pytest.mark.parametrize("name", ["sat-4x4", "sat-8x8"])
+def test_bits_cycles_and_stalls(name):
+    simulate(CONFIGS[name], range(250), CORNERS)
+
+
+def test_two_of_sixteen():
+    simulate(CONFIGS["sat-8x8"], range(1000, 1030), ("2:16",), m=16, packed=1)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("shard", range(1, 5))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_many_bits_cycles_and_stalls(name, shard):
+    simulate(CONFIGS[name], range(shard * 10_000, shard * 10_000 + 2_000))
+
+
+MUTANTS = [
+    ("uspe", "value_addr = read_addr | ReadBits'(index)", "value_addr = read_addr"),
+    ("stce_row", "full_q     <= !start_i[3];", "full_q     <= 1'b1;"),
+    ("stce_row", "assign odd        = two_i && cycle_q[0];", "assign odd        = 1'b0;"),
+    ("stce_feeder", "exists = 1'b1;\n      left   = '1;\n    end else begin", "exists = 1'b0;\n      left   = '1;\n    end else begin"),
+    ("stce_feeder", "turn_left_q <= turn;", "turn_left_q <= '0;"),
+    ("stce_feeder", "!pixel_x[CoordBits-1] && ", ""),
+    ("stce_sequencer", "hold_chain = last_q && chain_left_q", "hold_chain = 1'b0 && chain_left_q"),
+    ("stce_sequencer", "== 5'(AddLatency) && !held_q", "== 5'(AddLatency)"),
+    ("stce_sequencer", "odd_q ^ (accumulate_i && first_i)", "1'b0"),
+    ("stce_sequencer", "owed_q <= owed_q + span_t'(1);", "owed_q <= owed_q;"),
+    ("stce_loader", "assign exists      = !spent_q && (bank_i.is_packed || 24'(entry_q) < left_q);", "assign exists      = !spent_q;"),
+    ("stce_planner", "left_q + 24'(lane_q)}", "left_q}"),
+    ("stce_sums", "valid_o     = row < rows_left_q && ", "valid_o     = "),
+    ("stce_turn", "& blocks_less1_i;", "& '1;"),
+    ("stce", "rest_columns != '0 && ", ""),
+    ("stce_segments", "left_q    <= first_i ? bank_i.segments : left_q - 16'd1;", "left_q    <= left_q - 16'd1;"),
+]  # fmt: skip
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("module", "correct", "wrong"), MUTANTS)
+def test_a_broken_unit_is_caught(module, correct, wrong, tmp_path):
+    source = (cosim.RTL / f"{module}.sv").read_text()
+    assert source.count(correct) == 1
+    (tmp_path / f"{module}.sv").write_text(source.replace(correct, wrong))
+    with pytest.raises(RunError, match="AssertionError|outside memory|expired|Timeout"):
+        simulate(CONFIGS["sat-4x4"], range(250), folders=(tmp_path, cosim.RTL, cosim.BENCHES))
