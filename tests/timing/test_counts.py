@@ -212,7 +212,8 @@ def test_os():
 
 
 def test_ws():
-    # 9 groups in folds of 4, 4 and 1; 3 steps of 2 tokens; n * S = 8 and P = 2 * 8 in each fold
+    # 9 groups in folds of 4, 4 and 1; 3 steps of 2 tokens; n * S = 8 and P = 2 * 8 in each fold; a row
+    # takes three more blocks of a fold's last word before the next fold is read
     events, array = counted((5, 72, 8), NM(2, 8), Flow.WS, (2, 2))
     macs, busy = 5 * 8 * 18, 3 * 3 * 8
     # D = 4 * (4 + 3 + 1) + 2; the last sum is out V - P + D + 2 * 2 - 1 after its fold began
@@ -221,7 +222,7 @@ def test_ws():
         "issue": macs,
         "edges": 16 * busy - macs,
         "adder": 0,
-        "data": 16 * (16 + 8 * 8),
+        "data": 16 * (16 + 8 * 8 + 2 * 3),
         "drain": 16 * (last_sum - (48 - 8) + 3 + 2),
         "start": 16 * 8,
     }
