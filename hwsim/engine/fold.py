@@ -12,9 +12,9 @@ class FoldPlan:
     """One fold of one column tile, on an array of `rows` rows.
 
     slots: occupied by one step (Ir tokens). entry_cycles: n * S, of a step on the array.
-    read_cycles: of a step at the
-    feeder; turn_cycles: until it may read the first step of another fold. steps: ceil(tokens / Ir). weight_cycles: load of the pairs.
-    row_delay: d, a row of the array begins a step so much later than the row above it.
+    read_cycles: of a step at the feeder; turn_cycles: until it may read the first step of another
+    fold. steps: ceil(tokens / Ir). weight_cycles: load of the pairs. row_delay: d, a row of the array
+    begins a step so much later than the row above it.
     """
 
     rows: int

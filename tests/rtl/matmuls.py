@@ -189,7 +189,9 @@ def _time(
     configs = configure(Unit.STCE, 0, registers)
     program = Program.assemble([*configs, instruction, Instruction(Op.HALT, {})])
     unit = engine.run(program, config).units[Unit.STCE]
-    stalls = {reason.value: unit.stalls[reason] for reason in (Stall.DATA, Stall.ADDER, Stall.DRAIN)}
+    stalls = {
+        reason.value: unit.stalls[reason] for reason in (Stall.DATA, Stall.ADDER, Stall.DRAIN)
+    }
     return int(cycles), unit.busy - len(configs), stalls
 
 
@@ -243,7 +245,19 @@ def _fold_corners(walk: Walk) -> set[str]:
 
 
 CORNERS = (
-    *("OS", "WS", "dense", "1:8", "2:4", "2:8", "column", "table", "accumulate", "Ir = 2", "stride"),
+    *(
+        "OS",
+        "WS",
+        "dense",
+        "1:8",
+        "2:4",
+        "2:8",
+        "column",
+        "table",
+        "accumulate",
+        "Ir = 2",
+        "stride",
+    ),
     *("negative origin", "mirrored", "U < E", "several chunks", "edge tile", "3 folds"),
     *("column tiles of folds", "weights > V", "D > V", "feeder-bound"),
 )

@@ -69,20 +69,20 @@ MUTANTS = [
     ("uspe", "value_addr = read_addr | ReadBits'(index)", "value_addr = read_addr"),
     ("stce_row", "full_q     <= !start_i[3];", "full_q     <= 1'b1;"),
     ("stce_row", "assign odd        = two_i && cycle_q[0];", "assign odd        = 1'b0;"),
-    ("stce_feeder", "exists = 1'b1;\n      left   = '1;\n    end else begin", "exists = 1'b0;\n      left   = '1;\n    end else begin"),
+    ("stce_feeder", "two && (ws || rows_left_q > SizeBits'(Rows))", "two"),
     ("stce_feeder", "turn_left_q <= turn;", "turn_left_q <= '0;"),
     ("stce_feeder", "!pixel_x[CoordBits-1] && ", ""),
-    ("stce_sequencer", "hold_chain = last_q && chain_left_q", "hold_chain = 1'b0 && chain_left_q"),
+    ("stce_sequencer", "hold_chain = last_q && chain", "hold_chain = 1'b0 && chain"),
     ("stce_sequencer", "== 5'(AddLatency) && !held_q", "== 5'(AddLatency)"),
     ("stce_sequencer", "odd_q ^ (accumulate_i && first_i)", "1'b0"),
     ("stce_sequencer", "owed_q <= owed_q + span_t'(1);", "owed_q <= owed_q;"),
-    ("stce_loader", "assign exists      = !spent_q && (bank_i.is_packed || 24'(entry_q) < left_q);", "assign exists      = !spent_q;"),
+    ("stce_loader", "(bank_i.is_packed || 24'(entry_q) < left_q)", "1'b1"),
     ("stce_planner", "left_q + 24'(lane_q)}", "left_q}"),
     ("stce_sums", "valid_o     = row < rows_left_q && ", "valid_o     = "),
     ("stce_turn", "& blocks_less1_i;", "& '1;"),
     ("stce", "rest_columns != '0 && ", ""),
-    ("stce_segments", "left_q    <= first_i ? bank_i.segments : left_q - 16'd1;", "left_q    <= left_q - 16'd1;"),
-]  # fmt: skip
+    ("stce_segments", "left_q    <= first_i ? bank_i.segments : left_q", "left_q    <= left_q"),
+]
 
 
 @pytest.mark.nightly
@@ -91,5 +91,5 @@ def test_a_broken_unit_is_caught(module, correct, wrong, tmp_path):
     source = (cosim.RTL / f"{module}.sv").read_text()
     assert source.count(correct) == 1
     (tmp_path / f"{module}.sv").write_text(source.replace(correct, wrong))
-    with pytest.raises(RunError, match="AssertionError|outside memory|expired|Timeout"):
+    with pytest.raises(RunError, match="AssertionError"):
         simulate(CONFIGS["sat-4x4"], range(250), folders=(tmp_path, cosim.RTL, cosim.BENCHES))

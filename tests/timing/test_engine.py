@@ -162,13 +162,13 @@ def test_os_dense_with_edge_tiles():
 
 def test_os_packed_waits_for_the_feeder():
     trace = run((Unit.STCE, PACKED), matmul())
-    # 2 entries a chunk: P1 = max(2 * 3, fill 4) = 6; P2 = max(2 * 3, fill 8) = 8, in the end 6
-    assert duration(trace, Op.MATMUL) == 8 + 8 + 3 * 14 + 12 + 19
+    # chunks of 8 and 4 channels, a group of 8 each: P = max(2 * 3, fill 8), in the end 6
+    assert duration(trace, Op.MATMUL) == 8 + 8 + 3 * 16 + 14 + 19
     stce = trace.units[Unit.STCE]
     # slots 2, 2, 1, 1 of S = 3, four entries a tile
     assert stce.busy == 15 + 4 * (2 + 2 + 1 + 1)
     assert stce.stalls[Stall.ADDER] == 4 * (1 + 1 + 2 + 2)
-    assert stce.stalls[Stall.DATA] == 16 + 3 * 2
+    assert stce.stalls[Stall.DATA] == 16 + 3 * 4 + 2
     assert stce.stalls[Stall.DRAIN] == 19
     assert stce.total == trace.cycles
 
@@ -178,20 +178,26 @@ SHORT = PACKED | {"ic": 4, "out_w": 8, "channels": 4, "columns": 16}
 
 def test_os_waits_for_the_shadow_chain():
     trace = run((Unit.STCE, SHORT), matmul())
-    # one chunk of 4 channels, one group of 2 entries, S = 4: U = 8 < E = 16
-    assert duration(trace, Op.MATMUL) == 8 + 4 + 8 + 16 + (3 + 3 + 2 + 3 + 16)
+    # one chunk of 4 channels, one group of 2 entries, S = 4: U = 8 < E = 16; fill 8 for a group of 8
+    assert duration(trace, Op.MATMUL) == 8 + 8 + 8 + 16 + (3 + 3 + 2 + 3 + 16)
     assert trace.units[Unit.STCE].stalls[Stall.DRAIN] == (16 - 8) + 27
 
 
 def test_os_accumulate_shifts_the_first_values_in():
     trace = run((Unit.STCE, SHORT), matmul(accumulate=1))
-    assert duration(trace, Op.MATMUL) == 8 + 16 + 8 + (16 + 3) + 27
+    # those of the second tile while the first one runs
+    assert duration(trace, Op.MATMUL) == 8 + 16 + (16 + 3) + (16 + 3) + 27
+
+
+def test_os_accumulate_in_one_tile_brings_no_others():
+    trace = run((Unit.STCE, SHORT | {"out_w": 4}), matmul(accumulate=1))
+    assert duration(trace, Op.MATMUL) == 8 + 16 + 8 + 27
 
 
 def test_os_two_interleaved_rows():
     trace = run((Unit.STCE, SHORT | {"ic": 2, "ir": 2, "columns": 8}), matmul())
-    # one tile of 8 x 8: slots 2 * 2, U = 2 * 4; fill = 2 * 4 words; E = 4 * 2 * 2
-    assert duration(trace, Op.MATMUL) == 8 + 8 + 8 + (3 + 3 + 2 + 3 + 16)
+    # one tile of 8 x 8: slots 2 * 2, U = 2 * 4; fill = 2 * 4 * 2 words; E = 4 * 2 * 2
+    assert duration(trace, Op.MATMUL) == 8 + 16 + 8 + (3 + 3 + 2 + 3 + 16)
 
 
 def test_os_segment_table():
@@ -211,19 +217,20 @@ def test_os_column_fill():
 
 # 9 groups: folds of 4, 4 and 1. Ir = 2, two columns: S = 4, n * S = 8. Feeder: 32 channels are 8
 # words, never fewer than m / a = 8: P = 16. weights = 4 * 2 * 2, D = 4 * (4 + 3 + 1) + 2 = 34. The
-# last of 2 * 2 slots is done 3 cycles after the first one.
+# last of 2 * 2 slots is done 3 cycles after the first one. A row takes 4 blocks of a fold's last
+# word, and after the first one the next fold waits: turn = 3.
 FOLDS = PACKED | {"flow": 1, "ir": 2, "channels": 72, "columns": 8}
 
 
 def test_ws_three_folds_follow_each_other():
     trace = run((Unit.STCE, FOLDS | {"out_w": 5}), matmul())
-    # V = 3 * 16 > D
-    assert [tile.start - 23 for tile in trace.tiles] == [24, 24 + 48, 24 + 96]
-    assert duration(trace, Op.MATMUL) == (24 + 96) + (48 - 16 + 34 + 3) + 3 + 2
+    # two steps of 16, and max(8, 3 + 16) for the last one, > D
+    assert [tile.start - 23 for tile in trace.tiles] == [24, 24 + 51, 24 + 102]
+    assert duration(trace, Op.MATMUL) == (24 + 102) + (2 * 16 + 34 + 3) + 3 + 2
     stce = trace.units[Unit.STCE]
     # the feeder has nothing to bring after the last step
     assert stce.busy == 15 + 3 * 3 * 8
-    assert stce.stalls[Stall.DATA] == 24 + 8 * 8
+    assert stce.stalls[Stall.DATA] == 24 + 8 * 8 + 2 * 3
     assert stce.stalls[Stall.DRAIN] == 34 - 8 + 3 + 5
     assert stce.total == trace.cycles
 
@@ -235,43 +242,52 @@ def test_ws_folds_wait_for_partial_sums():
     assert duration(trace, Op.MATMUL) == 92 + (34 + 3) + 5
 
 
-def test_ws_a_column_tile_waits_for_no_partial_sums():
+def test_ws_a_column_tile_waits_like_a_fold():
     trace = run((Unit.STCE, FOLDS | {"out_w": 2, "columns": 12}), matmul())
     # second column tile: 2 slots, S = 3, P = 16, weights = 8, D = 4 * (3 + 3 + 1) + 2 = 30
-    starts = [24, 58, 92, 92 + 16, 108 + 30, 138 + 30]
+    starts = [24, 58, 92, 92 + 34, 126 + 30, 156 + 30]
     assert [tile.start - 23 for tile in trace.tiles] == starts
-    assert duration(trace, Op.MATMUL) == 168 + (30 + 1) + 5
+    assert duration(trace, Op.MATMUL) == 186 + (30 + 1) + 5
+
+
+def test_ws_a_narrower_column_tile_waits_for_the_last_row():
+    trace = run(
+        (Unit.STCE, FOLDS | {"out_w": 40, "ic": 2, "n": 8, "channels": 8, "columns": 12}), matmul()
+    )
+    # 20 steps of 8 * 4 cycles; d = 7 * 4 + 4 = 32, then 7 * 3 + 4 = 25: row 3 is free 3 * 7 cycles later
+    start = 8 + 4 * 8 * 2
+    assert [tile.start - 23 for tile in trace.tiles] == [start, start + 20 * 32 + 3 * 7]
 
 
 def test_ws_weights_take_longer_than_tokens():
-    regs = DENSE | {"flow": 1, "ic": 4, "out_w": 1, "channels": 32, "columns": 32}
-    trace = run((Unit.STCE, regs), matmul())
-    # weights = 4 * 8 * 4 = 128 > V = 8 * 4; D = 4 * (7 * 4 + 3 + 1) + 2 = 130; 4 slots
-    assert [tile.start - 23 for tile in trace.tiles] == [8 + 128, 136 + 128]
-    assert duration(trace, Op.MATMUL) == 264 + (130 + 3) + 5
+    regs = DENSE | {"flow": 1, "ic": 8, "out_w": 1, "channels": 32, "columns": 64}
+    trace = run((Unit.STCE, regs), matmul(), interleave=8)
+    # weights = 4 * 8 * 8 = 256 > V = 8 * 8 and D = 4 * (7 * 8 + 3 + 1) + 2 = 242; 8 slots
+    assert [tile.start - 23 for tile in trace.tiles] == [8 + 256, 264 + 256]
+    assert duration(trace, Op.MATMUL) == 520 + (242 + 7) + 5
 
 
 def test_ws_counts_words_of_every_tap_apart():
     regs = PACKED | {"flow": 1, "ir": 2, "taps_x": 9, "channels": 2, "out_w": 5, "columns": 8}
     trace = run((Unit.STCE, regs), matmul())
     # 4 groups of 2 channels in 4 words; m / a = 8 is more: as FOLDS
-    assert duration(trace, Op.MATMUL) == 120 + (66 + 3) + 5
+    assert duration(trace, Op.MATMUL) == 126 + (66 + 3) + 5
     wide = run((Unit.STCE, regs), matmul(), act_values_per_row_cycle=4)
     # m / a = 2 and one word of 16 lanes for each tap: reads 4, 4, 2 (one group: at least 2)
-    # P = max(8, 2 * 4); start 8 + max(16, 8); V = 24 < D = 34
+    # P = max(8, 2 * 4); start 8 + max(16, 8); 2 * 8 + max(8, 1 + 8) < D = 34
     assert duration(wide, Op.MATMUL) == 24 + 34 + 34 + (24 - 8 + 34 + 3) + 5
 
 
 def test_ws_a_faster_fold_waits_for_the_last_partial_sums_of_a_slower_one():
     regs = PACKED | {"flow": 1, "ir": 2, "n": 1, "taps_x": 9, "channels": 2, "out_w": 5}
     trace = run((Unit.STCE, regs | {"columns": 8}), matmul(), act_values_per_row_cycle=4)
-    # one entry of S = 4, reads 4, 4, 2: P = max(4, 2 * 4) = 8, 8 and 4; V = 24, 24 and 12;
+    # one entry of S = 4, reads 4, 4, 2: P = max(4, 2 * 4) = 8, 8 and 4; turn = 1, so that the second
+    # fold starts 2 * 8 + max(4, 1 + 8) after the first;
     # weights = 4 * 2; D = 4 * (3 + 1) + 2 = 18. The third fold gains 4 cycles on each of 2 steps
-    # after the first, so that it starts 18 + 2 * 4 > V after the second.
-    starts = [8 + 8, 16 + 24, 40 + 26]
+    # after the first, so that it starts 18 + 2 * 4 > 2 * 8 + max(4, 1 + 4) after the second.
+    starts = [8 + 8, 16 + 25, 41 + 26]
     assert [tile.start - 23 for tile in trace.tiles] == starts
-    # the second fold's last sums come earlier: 40 + 24 - 8 + 18 + 3
-    assert duration(trace, Op.MATMUL) == 66 + (12 - 4 + 18 + 3) + 5
+    assert duration(trace, Op.MATMUL) == 67 + (12 - 4 + 18 + 3) + 5
 
 
 @pytest.mark.parametrize(
@@ -336,7 +352,7 @@ def chain():
 def test_a_chain_through_all_units():
     trace = run(*chain())
     loaded = 17 + 20 + 16 + 2
-    multiplied = loaded + 1 + 63
+    multiplied = loaded + 1 + 67
     updated = multiplied + 1 + 48
     pruned = updated + 1 + 40
     assert record(trace, Op.MATMUL).issue == loaded + 1
@@ -546,7 +562,7 @@ def test_line_trace_has_one_line_an_instruction():
     assert header.split()[:3] == ["index", "unit", "op"]
     assert len(lines) == len(trace.instructions)
     (line,) = [text for text in lines if "MATMUL" in text]
-    assert line.split() == ["30", "STCE", "MATMUL", "56", "119", "119", "0", "->", "1"]
+    assert line.split() == ["30", "STCE", "MATMUL", "56", "123", "123", "0", "->", "1"]
 
 
 def test_halt_is_the_last_instruction_and_no_other():
