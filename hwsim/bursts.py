@@ -32,7 +32,9 @@ _HEAD = 5
 _LATENCY, _DEPTH = 6, 7
 _BUS_SHIFT, _BURST_SHIFT = 8, 9
 """log2 of the bytes of a bus word and of a burst."""
-_RING = 10
+_FAT, _SINCE_THIN = 10, 11
+"""Occupancy from which on a burst is fat; bursts since the last one that is not."""
+_RING = 12
 
 # After the ring: a snapshot of the channel for each of the two inner loops of a transfer, then the
 # cycles in which a burst of 0, 1, ... beats occupies the channel.
@@ -58,6 +60,8 @@ def reset_channel(channel: Vector, config: Vector) -> None:
     channel[_DEPTH] = config[_OUTSTANDING]
     channel[_BUS_SHIFT] = _log2(axi)
     channel[_BURST_SHIFT] = _log2(beats * axi)
+    channel[_FAT] = _fat(channel)
+    channel[_SINCE_THIN] = channel[_DEPTH]
     table = _snapshot(channel, _SNAPSHOTS)
     for touched in range(beats + 1):
         channel[table + touched] = (touched * axi + bandwidth - 1) // bandwidth
@@ -77,6 +81,7 @@ def transfer(
     stride2: int,
 ) -> tuple[int, int]:
     """(free, completion) of a LOAD or STORE issued at `issue`; the channel moves on."""
+    channel[_SINCE_THIN] = 0
     channel[FREE] = max(channel[FREE], issue + DMA_START_CYCLES)
     channel[BYTES] += run_bytes * count0 * count1 * count2
     if count0 == 1:
@@ -88,6 +93,121 @@ def transfer(
     for i2 in range(count2):
         _rows(channel, dram + i2 * stride2, run_bytes, count0, stride0, count1, stride1)
     return channel[LAST_GRANT] + 1, channel[FREE] + channel[_LATENCY] + DMA_END_CYCLES
+
+
+@compiled
+def uniform_transfer(channel: Vector, issue: int, cycles: int, bursts: int) -> tuple[int, int]:
+    """`transfer` of so many bursts of equal occupancy (`uniform_bursts`)."""
+    depth, latency = channel[_DEPTH], channel[_LATENCY]
+    start = max(channel[FREE], issue + DMA_START_CYCLES)
+    clear = start >= channel[FREE] + latency
+    fat = cycles >= channel[_FAT]
+    if clear and not fat and depth * cycles < latency + cycles:
+        _spread(channel, start, cycles, bursts)
+    elif clear or (fat and channel[_SINCE_THIN] >= depth - 1):
+        _queue(channel, start, cycles, bursts)
+    else:
+        channel[FREE] = start
+        _equal_bursts(channel, cycles, bursts)
+    channel[_SINCE_THIN] = min(channel[_SINCE_THIN] + bursts, depth) if fat else 0
+    return channel[LAST_GRANT] + 1, channel[FREE] + latency + DMA_END_CYCLES
+
+
+@inlined
+def _queue(channel: Vector, start: int, cycles: int, bursts: int) -> None:
+    """Bursts of which none waits for an outstanding one: one after the other from `start`."""
+    depth, latency = channel[_DEPTH], channel[_LATENCY]
+    end = start + bursts * cycles
+    if bursts >= depth:
+        channel[_HEAD] = 0
+        for age in range(depth):
+            channel[_RING + age] = end + latency - (depth - 1 - age) * cycles
+    else:
+        head = channel[_HEAD]
+        for burst in range(bursts):
+            channel[_RING + head] = start + (burst + 1) * cycles + latency
+            head = head + 1 if head + 1 < depth else 0
+        channel[_HEAD] = head
+    _passed(channel, end, cycles, bursts)
+
+
+@inlined
+def _spread(channel: Vector, start: int, cycles: int, bursts: int) -> None:
+    """Bursts on an idle channel that outrun it: each but the first waits for the one `depth` before it.
+
+    grant(i) = start + floor(i / depth) * (latency + cycles) + (i mod depth) * cycles
+    """
+    depth, latency = channel[_DEPTH], channel[_LATENCY]
+    first = max(bursts - depth, 0)
+    turn, place = first // depth, first % depth
+    head, grant = channel[_HEAD], start
+    for _ in range(first, bursts):
+        grant = start + turn * (latency + cycles) + place * cycles
+        channel[_RING + head] = grant + cycles + latency
+        head = head + 1 if head + 1 < depth else 0
+        place += 1
+        if place == depth:
+            turn, place = turn + 1, 0
+    channel[_HEAD] = head
+    _passed(channel, grant + cycles, cycles, bursts)
+
+
+@inlined
+def _passed(channel: Vector, end: int, cycles: int, bursts: int) -> None:
+    channel[FREE] = end
+    channel[LAST_GRANT] = end - cycles
+    channel[BURSTS] += bursts
+    channel[BUSY] += bursts * cycles
+
+
+@compiled
+def uniform_bursts(channel: Vector, dram: int, parts: Vector) -> tuple[int, int]:
+    """(occupancy, number) of a transfer's bursts where all are surely equal, else (0, 0).
+
+    parts: run_bytes, then count and stride of the three loops. See `_equal`.
+    """
+    run, strides = parts[0], 0
+    for loop in range(3):
+        if parts[1 + 2 * loop] > 1:
+            strides |= parts[2 + 2 * loop]
+    cycles, bursts = _equal(channel, dram, run, strides)
+    return cycles, bursts * parts[1] * parts[3] * parts[5]
+
+
+@compiled
+def outstanding_delays(channel: Vector, issue: int, found: Vector) -> bool:
+    """How long the bursts in flight, oldest first, can delay a transfer that issues at `issue` or later.
+
+    Into `found`, (outstanding,). Returns whether any of them may.
+    """
+    depth, start = channel[_DEPTH], max(channel[FREE], issue + DMA_START_CYCLES)
+    if start >= channel[FREE] + channel[_LATENCY]:
+        return False
+    for age in range(depth):
+        place = channel[_HEAD] + age
+        slot = _RING + (place if place < depth else place - depth)
+        found[age] = max(channel[slot] - start, 0)
+    return True
+
+
+@compiled
+def set_channel(channel: Vector, free: int, issue: int, delays: Vector, outstanding: bool) -> None:
+    """The channel free from `free`, with bursts in flight that delay as `outstanding_delays` says."""
+    channel[FREE] = free
+    channel[_HEAD] = 0
+    channel[_SINCE_THIN] = 0
+    start = max(free, issue + DMA_START_CYCLES)
+    for age in range(channel[_DEPTH]):
+        channel[_RING + age] = start + delays[age] if outstanding else 0
+
+
+@compiled
+def shift_channel(channel: Vector, elapsed: int) -> None:
+    """The same channel `elapsed` cycles later."""
+    channel[FREE] += elapsed
+    channel[LAST_GRANT] += elapsed
+    for slot in range(_RING, _RING + channel[_DEPTH]):
+        channel[slot] += elapsed
 
 
 @inlined
@@ -236,6 +356,19 @@ def _advance(channel: Vector, elapsed: int, bursts: int, busy: int) -> None:
 def _same_phase(channel: Vector, distance: int) -> bool:
     """Whether addresses so many bytes apart are the same modulo the burst."""
     return distance & ((1 << channel[_BURST_SHIFT]) - 1) == 0
+
+
+@compiled
+def _fat(channel: Vector) -> int:
+    """Occupancy c with (outstanding - 1) * c >= latency: after outstanding - 1 such bursts none waits.
+
+    A burst waits for the one `outstanding` before it, which is done latency + c(that one) after its
+    grant, while that one and outstanding - 1 others have occupied the channel.
+    """
+    others = channel[_DEPTH] - 1
+    if others == 0:
+        return 1 << 40
+    return (channel[_LATENCY] + others - 1) // others
 
 
 @inlined
