@@ -30,7 +30,7 @@ from hwsim.compile.nest import NEST
 from hwsim.compile.search import MAX_STRIPS, cut_operation
 from hwsim.config_vector import config_vector
 from hwsim.engine import run
-from hwsim.pricing import product_schedules
+from hwsim.pricing import is_flat, product_schedules
 from hwsim.support import DATAFLOWS
 
 REPEATS = 5
@@ -83,11 +83,11 @@ def bench_engine() -> None:
 
 
 def candidates(step: Workload, config: AcceleratorConfig) -> list[np.ndarray]:
-    """Every tiling of every distinct product that fits, in both dataflows."""
+    """Every tiling of every product that fits, in both dataflows: what the scheduler chooses from."""
     shape, vector = shape_vector(config), config_vector(config)
     found = []
     for gemm in step.gemms:
-        nests = gemm_nests(gemm, config)
+        nests = gemm_nests(gemm, config, flat=is_flat(step, config, gemm))
         for flow in DATAFLOWS.values() if gemm.phase is not Phase.WU else (0,):
             nests["flow"] = flow
             for tiling in range(TILINGS):

@@ -53,18 +53,24 @@ def channel_size(config: Vector) -> int:
 @compiled
 def reset_channel(channel: Vector, config: Vector) -> None:
     """Set up a channel that has seen no burst. channel: (channel_size,) int64, written."""
-    for place in range(channel_size(config)):
-        channel[place] = 0
     axi, bandwidth, beats = config[_AXI_BYTES], config[_DRAM_BYTES], config[_BURST_BEATS]
     channel[_LATENCY] = config[_DRAM_LATENCY]
     channel[_DEPTH] = config[_OUTSTANDING]
     channel[_BUS_SHIFT] = _log2(axi)
     channel[_BURST_SHIFT] = _log2(beats * axi)
     channel[_FAT] = _fat(channel)
-    channel[_SINCE_THIN] = channel[_DEPTH]
     table = _snapshot(channel, _SNAPSHOTS)
     for touched in range(beats + 1):
         channel[table + touched] = (touched * axi + bandwidth - 1) // bandwidth
+    clear_channel(channel)
+
+
+@compiled
+def clear_channel(channel: Vector) -> None:
+    """A channel that was set up, as if it had seen no burst."""
+    channel[: _HEAD + 1] = 0
+    channel[_RING : _RING + channel[_DEPTH]] = 0
+    channel[_SINCE_THIN] = channel[_DEPTH]
 
 
 @compiled
@@ -102,9 +108,7 @@ def uniform_transfer(channel: Vector, issue: int, cycles: int, bursts: int) -> t
     start = max(channel[FREE], issue + DMA_START_CYCLES)
     clear = start >= channel[FREE] + latency
     fat = cycles >= channel[_FAT]
-    if clear and not fat and depth * cycles < latency + cycles:
-        _spread(channel, start, cycles, bursts)
-    elif clear or (fat and channel[_SINCE_THIN] >= depth - 1):
+    if (clear and bursts <= depth) or (fat and (clear or channel[_SINCE_THIN] >= depth - 1)):
         _queue(channel, start, cycles, bursts)
     else:
         channel[FREE] = start
@@ -129,27 +133,6 @@ def _queue(channel: Vector, start: int, cycles: int, bursts: int) -> None:
             head = head + 1 if head + 1 < depth else 0
         channel[_HEAD] = head
     _passed(channel, end, cycles, bursts)
-
-
-@inlined
-def _spread(channel: Vector, start: int, cycles: int, bursts: int) -> None:
-    """Bursts on an idle channel that outrun it: each but the first waits for the one `depth` before it.
-
-    grant(i) = start + floor(i / depth) * (latency + cycles) + (i mod depth) * cycles
-    """
-    depth, latency = channel[_DEPTH], channel[_LATENCY]
-    first = max(bursts - depth, 0)
-    turn, place = first // depth, first % depth
-    head, grant = channel[_HEAD], start
-    for _ in range(first, bursts):
-        grant = start + turn * (latency + cycles) + place * cycles
-        channel[_RING + head] = grant + cycles + latency
-        head = head + 1 if head + 1 < depth else 0
-        place += 1
-        if place == depth:
-            turn, place = turn + 1, 0
-    channel[_HEAD] = head
-    _passed(channel, grant + cycles, cycles, bursts)
 
 
 @inlined
@@ -304,24 +287,33 @@ def _burst(channel: Vector, cycles: int) -> bool:
 def _equal_bursts(channel: Vector, cycles: int, count: int) -> None:
     """`count` bursts of equal occupancy.
 
-    Once the ring holds nothing else, either the channel never waits again (outstanding * cycles
-    cover latency + cycles), or a burst waits for the one `outstanding` before it, and from then on
-    every burst does: grant(i) = grant(i - outstanding) + latency + cycles.
+    The ring then holds nothing else, and g(i) = max(g(i-1) + cycles, g(i-depth) + round trip). Where depth
+    bursts cover the round trip, none waits any more: g(i-depth) <= g(i-1) - (depth-1) * cycles. Otherwise
+    all wait from the first that does: g(i) = g(i-depth) + round trip, by induction.
     """
-    depth = channel[_DEPTH]
-    round_trip = channel[_LATENCY] + cycles
+    depth, round_trip = channel[_DEPTH], channel[_LATENCY] + cycles
     left = count - _one_by_one(channel, cycles, min(count, depth))
     if left and depth * cycles >= round_trip:
-        # The first round may have waited for older bursts; only one that did not is evenly spaced.
-        left -= _one_by_one(channel, cycles, min(left, depth))
-        _advance(channel, left * cycles, left, left * cycles)
+        _queue(channel, channel[FREE], cycles, left)
         return
-    while left:
-        left -= 1
-        if _burst(channel, cycles):
-            rounds = left // depth
-            _advance(channel, rounds * round_trip, rounds * depth, rounds * depth * cycles)
-            left -= rounds * depth
+    while left and channel[_RING + channel[_HEAD]] < channel[FREE]:
+        left -= _one_by_one(channel, cycles, 1)
+    if left:
+        _repeat_rounds(channel, cycles, left)
+
+
+@inlined
+def _repeat_rounds(channel: Vector, cycles: int, count: int) -> None:
+    """Bursts that all wait for the one `depth` before them."""
+    depth, round_trip = channel[_DEPTH], channel[_LATENCY] + cycles
+    rounds, more, head = count // depth, count % depth, channel[_HEAD]
+    for age in range(depth):
+        slot = _RING + (head + age if head + age < depth else head + age - depth)
+        channel[slot] += (rounds + (age < more)) * round_trip
+    newest = head + more - 1 if more else head + depth - 1
+    end = channel[_RING + (newest if newest < depth else newest - depth)] - channel[_LATENCY]
+    channel[_HEAD] = head + more if head + more < depth else head + more - depth
+    _passed(channel, end, cycles, count)
 
 
 @inlined

@@ -10,6 +10,7 @@ import numpy as np
 
 from hwsim.bursts import (
     channel_size,
+    clear_channel,
     reset_channel,
     transfer,
     uniform_bursts,
@@ -85,15 +86,17 @@ from .state import (
 @compiled
 def new_clock(config: Any) -> Any:
     """(w, channel): everything that timing writes, so that many programs are timed without allocating."""
-    return np.zeros(memory_end(config), np.int64), np.zeros(channel_size(config), np.int64)
+    w, channel = np.zeros(memory_end(config), np.int64), np.zeros(channel_size(config), np.int64)
+    reset_channel(channel, config)
+    return w, channel
 
 
 @compiled
-def reset_clock(w: Any, channel: Any, config: Any) -> None:
+def reset_clock(w: Any, channel: Any) -> None:
     """Back to cycle 0."""
     reset_state(w)
     reset_blocks(w)
-    reset_channel(channel, config)
+    clear_channel(channel)
 
 
 @compiled

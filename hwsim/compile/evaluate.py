@@ -37,7 +37,7 @@ def shape_vector(config: AcceleratorConfig) -> Any:
 @compiled
 def time_program(nests: Any, shape: Any, config: Any, w: Any, channel: Any, found: Any) -> None:
     """COUNTERS of the program that runs `nests` one after the other, into `found`."""
-    reset_clock(w, channel, config)
+    reset_clock(w, channel)
     for position in range(nests.shape[0]):
         run_nest(nests[position], shape, config, w, channel)
     found[0] = max(w[DMA_FREE], w[DMA_DONE], w[STCE_FREE]) + HALT_CYCLES

@@ -6,6 +6,8 @@ they are full and touch no border; regular blocks differ in their addresses and 
 
 from typing import Any
 
+import numpy as np
+
 from hwsim.isa import Lhs
 from hwsim.jit import compiled, inlined
 
@@ -30,18 +32,20 @@ from .transfers import ceil_div, entries_of, table_bytes
 
 _COLUMN = int(Lhs.COLUMN)
 
-MATMULS = STREAMS
+MATMULS = np.int64(STREAMS)
 """Number of the MATMULs where the streams of transfers and they are numbered together."""
 KINDS = STREAMS + 1
 
 ROLE, COUNT, SIZE, LOW, HIGH, REACH = range(6)
 """Of a loop: its role, blocks, steps of one block, first and last regular block, and into how many
 blocks loading two steps ahead reaches."""
-AT, AHEAD = 6, 7
+AT, AHEAD = np.arange(6, 8)
 """Block of the step that runs, and of the step whose operands are loaded next."""
-OPEN, KNOWN, ROUND = 8, 9, 10
-"""See `repeats`."""
-PLACE = 11
+_IRREGULAR = 2
+"""That far behind AT and AHEAD: `irregularity` of their block."""
+RECURS, OPEN, KNOWN, ROUND = range(10, 14)
+"""Whether iterations may begin in equal states; the others: see `repeats`."""
+PLACE = 14
 """For each kind: place value of the loop's block in the kind's code, 0 where it does not matter."""
 MOVE = PLACE + KINDS
 """For each stream: bytes from regular block to regular block."""
@@ -132,13 +136,26 @@ def set_loops(nest: Any, w: Any) -> int:
         w[loop + ROLE], w[loop + COUNT], w[loop + SIZE] = role, count, size
         w[loop + LOW], w[loop + HIGH] = regular_range(nest, role, count)
         w[loop + REACH] = 1 if size > 1 else 2
-        w[loop + AT], w[loop + AHEAD] = 0, 0
         _set_moves(nest, role, w, loop)
         size *= count
         live += 1
     for kind in range(KINDS):
         _set_places(w, live, kind, _roles_of(nest, kind))
+    _set_recurs(w, live)
+    set_step(w, live, AT, 0)
+    set_step(w, live, AHEAD, 0)
     return live
+
+
+@compiled
+def _set_recurs(w: Any, live: int) -> None:
+    """A loop of single steps recurs where two of its own blocks look alike, others also with an outer loop."""
+    outer = False
+    for level in range(live - 1, -1, -1):
+        loop = at_loop(level)
+        alike = w[loop + HIGH] - w[loop + REACH] - w[loop + LOW] >= 2
+        w[loop + RECURS] = alike or (outer and w[loop + SIZE] > 1)
+        outer = outer or w[loop + HIGH] > w[loop + LOW]
 
 
 @compiled
@@ -168,7 +185,7 @@ def code_of(w: Any, live: int, kind: int, walker: int) -> int:
     code = 0
     for level in range(live):
         loop = at_loop(level)
-        code += w[loop + PLACE + kind] * irregularity(w, loop, w[loop + walker])
+        code += w[loop + PLACE + kind] * w[loop + walker + _IRREGULAR]
     return code
 
 
@@ -268,7 +285,7 @@ def set_step(w: Any, live: int, walker: int, step: int) -> None:
     for level in range(live):
         loop = at_loop(level)
         count = w[loop + COUNT]
-        w[loop + walker] = step % count
+        _set_block(w, loop, walker, step % count)
         step //= count
 
 
@@ -277,11 +294,18 @@ def advance(w: Any, live: int, walker: int) -> int:
     """Move AT or AHEAD to its next step. Returns the loop that goes on, `live` where the nest ends."""
     for level in range(live):
         loop = at_loop(level)
-        w[loop + walker] += 1
-        if w[loop + walker] < w[loop + COUNT]:
+        block = w[loop + walker] + 1
+        if block < w[loop + COUNT]:
+            _set_block(w, loop, walker, block)
             return level
-        w[loop + walker] = 0
+        _set_block(w, loop, walker, 0)
     return live
+
+
+@inlined
+def _set_block(w: Any, loop: int, walker: int, block: int) -> None:
+    w[loop + walker] = block
+    w[loop + walker + _IRREGULAR] = irregularity(w, loop, block)
 
 
 @compiled

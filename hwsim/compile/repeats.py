@@ -26,6 +26,7 @@ from .loops import (
     MOVE,
     OPEN,
     REACH,
+    RECURS,
     ROUND,
     SIZE,
     at_loop,
@@ -327,4 +328,4 @@ def _worth_it(w: Any, level: int) -> bool:
     loop = at_loop(level)
     block = w[loop + AT]
     inside = w[loop + LOW] < block and block + w[loop + REACH] <= w[loop + HIGH]
-    return w[loop + SIZE] > 1 or inside
+    return w[loop + RECURS] and (w[loop + SIZE] > 1 or inside)

@@ -7,6 +7,8 @@ the DRAM channel (`hwsim.bursts`). Times are cycles of the program.
 
 from typing import Any
 
+import numpy as np
+
 from hwsim.constants import FETCH_CYCLES, SEMAPHORE_CYCLES
 from hwsim.jit import compiled, inlined
 
@@ -18,9 +20,12 @@ CLOCK = 7
 ACT_LOADS, WGT_LOADS, BLOCKS = range(7, 10)
 """How many loads and finished blocks of the result there have been; the first two find a free half."""
 
-STREAM_ACT, STREAM_WGT, STREAM_IDX, STREAM_TABLE, STREAM_OUT = range(5)
 STREAMS = 5
-"""Streams of transfers; a stream's number is its descriptor bank."""
+STREAM_ACT, STREAM_WGT, STREAM_IDX, STREAM_TABLE, STREAM_OUT = np.arange(STREAMS)
+"""Streams of transfers; a stream's number is its descriptor bank.
+
+NumPy integers: for plain ones Numba would compile every kernel that takes a stream once for each.
+"""
 BANK = 10
 """For each stream and the MATMULs: which registers their bank holds, a row of `blocks`."""
 
