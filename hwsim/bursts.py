@@ -68,8 +68,10 @@ def reset_channel(channel: Vector, config: Vector) -> None:
 @compiled
 def clear_channel(channel: Vector) -> None:
     """A channel that was set up, as if it had seen no burst."""
-    channel[: _HEAD + 1] = 0
-    channel[_RING : _RING + channel[_DEPTH]] = 0
+    for slot in range(_HEAD + 1):
+        channel[slot] = 0
+    for slot in range(_RING, _RING + channel[_DEPTH]):
+        channel[slot] = 0
     channel[_SINCE_THIN] = channel[_DEPTH]
 
 

@@ -56,9 +56,6 @@ from .loops import (
 )
 from .repeats import memory_end, recall, reset_memory
 from .state import (
-    ACC_FREE,
-    ACT_FREE,
-    ACT_FULL,
     ACT_LOADS,
     ARRAY_BUSY,
     BLOCKS,
@@ -74,8 +71,11 @@ from .state import (
     STREAM_OUT,
     STREAM_TABLE,
     STREAM_WGT,
-    WGT_FREE,
-    WGT_FULL,
+    TOKENS_ACC_FREE,
+    TOKENS_ACT_FREE,
+    TOKENS_ACT_FULL,
+    TOKENS_WGT_FREE,
+    TOKENS_WGT_FULL,
     WGT_LOADS,
     consume,
     produce,
@@ -135,7 +135,9 @@ def run_nest(nest: Any, shape: Any, config: Any, w: Any, channel: Any) -> None:
             ahead = advance(w, live, AHEAD)
         if ended >= sums:
             token = done + SEMAPHORE_CYCLES
-            produce(w, ACC_FREE, _transfer(nest, STREAM_OUT, AT, token, shape, w, channel, live))
+            produce(
+                w, TOKENS_ACC_FREE, _transfer(nest, STREAM_OUT, AT, token, shape, w, channel, live)
+            )
         begun = advance(w, live, AT)
         step += 1
 
@@ -144,17 +146,19 @@ def run_nest(nest: Any, shape: Any, config: Any, w: Any, channel: Any) -> None:
 def _load(nest: Any, act: bool, wgt: bool, shape: Any, w: Any, channel: Any, live: int) -> None:
     """LOADs of one step, none for an operand that is there from the step before."""
     if act:
-        token = consume(w, ACT_FREE) if w[ACT_LOADS] >= 2 else 0
-        produce(w, ACT_FULL, _transfer(nest, STREAM_ACT, AHEAD, token, shape, w, channel, live))
+        token = consume(w, TOKENS_ACT_FREE) if w[ACT_LOADS] >= 2 else 0
+        produce(
+            w, TOKENS_ACT_FULL, _transfer(nest, STREAM_ACT, AHEAD, token, shape, w, channel, live)
+        )
         w[ACT_LOADS] += 1
     if wgt:
-        token = consume(w, WGT_FREE) if w[WGT_LOADS] >= 2 else 0
+        token = consume(w, TOKENS_WGT_FREE) if w[WGT_LOADS] >= 2 else 0
         done = _transfer(nest, STREAM_WGT, AHEAD, token, shape, w, channel, live)
         if nest.packed:
             done = _transfer(nest, STREAM_IDX, AHEAD, 0, shape, w, channel, live)
         if nest.segments > 0:
             done = _transfer(nest, STREAM_TABLE, AHEAD, 0, shape, w, channel, live)
-        produce(w, WGT_FULL, done)
+        produce(w, TOKENS_WGT_FULL, done)
         w[WGT_LOADS] += 1
 
 
@@ -209,19 +213,19 @@ def _matmul(
     pairs = configured(w, MATMULS, w[block + ROW])
     issue = w[STCE_FREE] + pairs * CONFIG_CYCLES
     if waits[0]:
-        issue = max(issue, consume(w, ACT_FULL))
+        issue = max(issue, consume(w, TOKENS_ACT_FULL))
     if waits[1]:
-        issue = max(issue, consume(w, WGT_FULL))
+        issue = max(issue, consume(w, TOKENS_WGT_FULL))
     if waits[2] and w[BLOCKS] >= 2:
-        issue = max(issue, consume(w, ACC_FREE))
+        issue = max(issue, consume(w, TOKENS_ACC_FREE))
     cycles = matmul_time(w, block, 0 if waits[2] else 1, config)
     done = issue + cycles
     w[STCE_FREE] = done
     w[ARRAY_BUSY] += cycles
     w[INSTRUCTIONS] += pairs + 1
     if frees[0]:
-        produce(w, ACT_FREE, done)
+        produce(w, TOKENS_ACT_FREE, done)
     if frees[1]:
-        produce(w, WGT_FREE, done)
+        produce(w, TOKENS_WGT_FREE, done)
     w[BLOCKS] += frees[2]
     return done

@@ -4,7 +4,7 @@ Only loops with more than one block are kept, innermost first. Blocks of a loop 
 they are full and touch no border; regular blocks differ in their addresses and in nothing else.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -32,14 +32,14 @@ from .transfers import ceil_div, entries_of, table_bytes
 
 _COLUMN = int(Lhs.COLUMN)
 
-MATMULS = np.int64(STREAMS)
+MATMULS: Any = np.int64(STREAMS)
 """Number of the MATMULs where the streams of transfers and they are numbered together."""
 KINDS = STREAMS + 1
 
 ROLE, COUNT, SIZE, LOW, HIGH, REACH = range(6)
 """Of a loop: its role, blocks, steps of one block, first and last regular block, and into how many
 blocks loading two steps ahead reaches."""
-AT, AHEAD = np.arange(6, 8)
+AT, AHEAD = cast(Any, np.arange(6, 8))
 """Block of the step that runs, and of the step whose operands are loaded next."""
 _IRREGULAR = 2
 """That far behind AT and AHEAD: `irregularity` of their block."""
@@ -149,7 +149,7 @@ def set_loops(nest: Any, w: Any) -> int:
 
 @compiled
 def _set_recurs(w: Any, live: int) -> None:
-    """A loop of single steps recurs where two of its own blocks look alike, others also with an outer loop."""
+    """Single steps recur where two blocks of their loop look alike, others also with an outer loop."""
     outer = False
     for level in range(live - 1, -1, -1):
         loop = at_loop(level)

@@ -33,9 +33,6 @@ from .loops import (
     turning,
 )
 from .state import (
-    ACC_FREE,
-    ACT_FREE,
-    ACT_FULL,
     ACT_LOADS,
     BANK,
     BYTES_READ,
@@ -45,8 +42,11 @@ from .state import (
     LEVELS,
     STCE_FREE,
     STREAMS,
-    WGT_FREE,
-    WGT_FULL,
+    TOKENS_ACC_FREE,
+    TOKENS_ACT_FREE,
+    TOKENS_ACT_FULL,
+    TOKENS_WGT_FREE,
+    TOKENS_WGT_FULL,
 )
 
 _OUTSTANDING = CONFIG_POSITION["outstanding"]
@@ -124,11 +124,11 @@ def _write_state(w: Any, channel: Any, key: int) -> None:
     for bank in range(STREAMS + 1):
         w[key + _BANKS + bank] = w[BANK + bank]
     tokens = key + _TOKENS
-    _write_tokens(w, ACT_FULL, array, base, tokens)
-    _write_tokens(w, WGT_FULL, array, base, tokens + 3)
-    _write_tokens(w, ACC_FREE, array, base, tokens + 6)
-    _write_tokens(w, ACT_FREE, base, base, tokens + 9)
-    _write_tokens(w, WGT_FREE, base, base, tokens + 12)
+    _write_tokens(w, TOKENS_ACT_FULL, array, base, tokens)
+    _write_tokens(w, TOKENS_WGT_FULL, array, base, tokens + 3)
+    _write_tokens(w, TOKENS_ACC_FREE, array, base, tokens + 6)
+    _write_tokens(w, TOKENS_ACT_FREE, base, base, tokens + 9)
+    _write_tokens(w, TOKENS_WGT_FREE, base, base, tokens + 12)
     delays = w[key + _DELAYS : key + w[_KEY_SIZE]]
     w[key + _IN_FLIGHT] = outstanding_delays(channel, base, delays)
 
@@ -142,8 +142,8 @@ def _restore(w: Any, channel: Any, key: int, moved: bool) -> None:
         w[ACT_LOADS + ordinal] = w[key + _LOADS + ordinal]
     for bank in range(STREAMS + 1):
         w[BANK + bank] = w[key + _BANKS + bank]
-    for token in range(ACT_FULL, ACT_FULL + 3 * _SEMAPHORES, 3):
-        place = key + _TOKENS + token - ACT_FULL
+    for token in range(TOKENS_ACT_FULL, TOKENS_ACT_FULL + 3 * _SEMAPHORES, 3):
+        place = key + _TOKENS + token - TOKENS_ACT_FULL
         w[token], w[token + 1], w[token + 2] = w[place], base + w[place + 1], base + w[place + 2]
     if moved:
         free = base + DMA_START_CYCLES + w[key + _CHANNEL]
@@ -269,7 +269,7 @@ def _skip(w: Any, level: int, number: int, periods: int, channel: Any) -> int:
         w[counter] += periods * (w[counter] - w[slot + _CLOCK_THEN + counter])
     for time in range(BYTES_READ):
         w[time] += elapsed
-    for token in range(ACT_FULL, ACT_FULL + 3 * _SEMAPHORES, 3):
+    for token in range(TOKENS_ACT_FULL, TOKENS_ACT_FULL + 3 * _SEMAPHORES, 3):
         w[token + 1] += elapsed
         w[token + 2] += elapsed
     shift_channel(channel, elapsed)

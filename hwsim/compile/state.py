@@ -5,7 +5,7 @@ theirs too: kernels call each other much faster with one array than with twenty.
 the DRAM channel (`hwsim.bursts`). Times are cycles of the program.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ ACT_LOADS, WGT_LOADS, BLOCKS = range(7, 10)
 """How many loads and finished blocks of the result there have been; the first two find a free half."""
 
 STREAMS = 5
-STREAM_ACT, STREAM_WGT, STREAM_IDX, STREAM_TABLE, STREAM_OUT = np.arange(STREAMS)
+STREAM_ACT, STREAM_WGT, STREAM_IDX, STREAM_TABLE, STREAM_OUT = cast(Any, np.arange(STREAMS))
 """Streams of transfers; a stream's number is its descriptor bank.
 
 NumPy integers: for plain ones Numba would compile every kernel that takes a stream once for each.
@@ -29,10 +29,12 @@ NumPy integers: for plain ones Numba would compile every kernel that takes a str
 BANK = 10
 """For each stream and the MATMULs: which registers their bank holds, a row of `blocks`."""
 
-ACT_FULL, WGT_FULL, ACC_FREE = (BANK + STREAMS + 1 + 3 * token for token in range(3))
-ACT_FREE, WGT_FREE = ACC_FREE + 3, ACC_FREE + 6
+TOKENS_ACT_FULL, TOKENS_WGT_FULL, TOKENS_ACC_FREE = (
+    BANK + STREAMS + 1 + 3 * token for token in range(3)
+)
+TOKENS_ACT_FREE, TOKENS_WGT_FREE = TOKENS_ACC_FREE + 3, TOKENS_ACC_FREE + 6
 """Tokens: how many wait and their times, at most two, one for each half of a scratchpad."""
-STATE = WGT_FREE + 3
+STATE = TOKENS_WGT_FREE + 3
 
 DMA_REGISTERS = 10
 STCE_REGISTERS = 30
