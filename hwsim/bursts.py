@@ -32,7 +32,9 @@ _HEAD = 5
 _LATENCY, _DEPTH = 6, 7
 _BUS_SHIFT, _BURST_SHIFT = 8, 9
 """log2 of the bytes of a bus word and of a burst."""
-_RING = 10
+_FAT, _SINCE_THIN = 10, 11
+"""Occupancy from which on a burst is fat; bursts since the last one that is not."""
+_RING = 12
 
 # After the ring: a snapshot of the channel for each of the two inner loops of a transfer, then the
 # cycles in which a burst of 0, 1, ... beats occupies the channel.
@@ -51,16 +53,26 @@ def channel_size(config: Vector) -> int:
 @compiled
 def reset_channel(channel: Vector, config: Vector) -> None:
     """Set up a channel that has seen no burst. channel: (channel_size,) int64, written."""
-    for place in range(channel_size(config)):
-        channel[place] = 0
     axi, bandwidth, beats = config[_AXI_BYTES], config[_DRAM_BYTES], config[_BURST_BEATS]
     channel[_LATENCY] = config[_DRAM_LATENCY]
     channel[_DEPTH] = config[_OUTSTANDING]
     channel[_BUS_SHIFT] = _log2(axi)
     channel[_BURST_SHIFT] = _log2(beats * axi)
+    channel[_FAT] = _fat(channel)
     table = _snapshot(channel, _SNAPSHOTS)
     for touched in range(beats + 1):
         channel[table + touched] = (touched * axi + bandwidth - 1) // bandwidth
+    clear_channel(channel)
+
+
+@compiled
+def clear_channel(channel: Vector) -> None:
+    """A channel that was set up, as if it had seen no burst."""
+    for slot in range(_HEAD + 1):
+        channel[slot] = 0
+    for slot in range(_RING, _RING + channel[_DEPTH]):
+        channel[slot] = 0
+    channel[_SINCE_THIN] = channel[_DEPTH]
 
 
 @compiled
@@ -77,6 +89,7 @@ def transfer(
     stride2: int,
 ) -> tuple[int, int]:
     """(free, completion) of a LOAD or STORE issued at `issue`; the channel moves on."""
+    channel[_SINCE_THIN] = 0
     channel[FREE] = max(channel[FREE], issue + DMA_START_CYCLES)
     channel[BYTES] += run_bytes * count0 * count1 * count2
     if count0 == 1:
@@ -88,6 +101,98 @@ def transfer(
     for i2 in range(count2):
         _rows(channel, dram + i2 * stride2, run_bytes, count0, stride0, count1, stride1)
     return channel[LAST_GRANT] + 1, channel[FREE] + channel[_LATENCY] + DMA_END_CYCLES
+
+
+@compiled
+def uniform_transfer(channel: Vector, issue: int, cycles: int, bursts: int) -> tuple[int, int]:
+    """`transfer` of so many bursts of equal occupancy (`uniform_bursts`)."""
+    depth, latency = channel[_DEPTH], channel[_LATENCY]
+    start = max(channel[FREE], issue + DMA_START_CYCLES)
+    clear = start >= channel[FREE] + latency
+    fat = cycles >= channel[_FAT]
+    if (clear and bursts <= depth) or (fat and (clear or channel[_SINCE_THIN] >= depth - 1)):
+        _queue(channel, start, cycles, bursts)
+    else:
+        channel[FREE] = start
+        _equal_bursts(channel, cycles, bursts)
+    channel[_SINCE_THIN] = min(channel[_SINCE_THIN] + bursts, depth) if fat else 0
+    return channel[LAST_GRANT] + 1, channel[FREE] + latency + DMA_END_CYCLES
+
+
+@inlined
+def _queue(channel: Vector, start: int, cycles: int, bursts: int) -> None:
+    """Bursts of which none waits for an outstanding one: one after the other from `start`."""
+    depth, latency = channel[_DEPTH], channel[_LATENCY]
+    end = start + bursts * cycles
+    if bursts >= depth:
+        channel[_HEAD] = 0
+        for age in range(depth):
+            channel[_RING + age] = end + latency - (depth - 1 - age) * cycles
+    else:
+        head = channel[_HEAD]
+        for burst in range(bursts):
+            channel[_RING + head] = start + (burst + 1) * cycles + latency
+            head = head + 1 if head + 1 < depth else 0
+        channel[_HEAD] = head
+    _passed(channel, end, cycles, bursts)
+
+
+@inlined
+def _passed(channel: Vector, end: int, cycles: int, bursts: int) -> None:
+    channel[FREE] = end
+    channel[LAST_GRANT] = end - cycles
+    channel[BURSTS] += bursts
+    channel[BUSY] += bursts * cycles
+
+
+@compiled
+def uniform_bursts(channel: Vector, dram: int, parts: Vector) -> tuple[int, int]:
+    """(occupancy, number) of a transfer's bursts where all are surely equal, else (0, 0).
+
+    parts: run_bytes, then count and stride of the three loops. See `_equal`.
+    """
+    run, strides = parts[0], 0
+    for loop in range(3):
+        if parts[1 + 2 * loop] > 1:
+            strides |= parts[2 + 2 * loop]
+    cycles, bursts = _equal(channel, dram, run, strides)
+    return cycles, bursts * parts[1] * parts[3] * parts[5]
+
+
+@compiled
+def outstanding_delays(channel: Vector, issue: int, found: Vector) -> bool:
+    """How long the bursts in flight, oldest first, can delay a transfer that issues at `issue` or later.
+
+    Into `found`, (outstanding,). Returns whether any of them may.
+    """
+    depth, start = channel[_DEPTH], max(channel[FREE], issue + DMA_START_CYCLES)
+    if start >= channel[FREE] + channel[_LATENCY]:
+        return False
+    for age in range(depth):
+        place = channel[_HEAD] + age
+        slot = _RING + (place if place < depth else place - depth)
+        found[age] = max(channel[slot] - start, 0)
+    return True
+
+
+@compiled
+def set_channel(channel: Vector, free: int, issue: int, delays: Vector, outstanding: bool) -> None:
+    """The channel free from `free`, with bursts in flight that delay as `outstanding_delays` says."""
+    channel[FREE] = free
+    channel[_HEAD] = 0
+    channel[_SINCE_THIN] = 0
+    start = max(free, issue + DMA_START_CYCLES)
+    for age in range(channel[_DEPTH]):
+        channel[_RING + age] = start + delays[age] if outstanding else 0
+
+
+@compiled
+def shift_channel(channel: Vector, elapsed: int) -> None:
+    """The same channel `elapsed` cycles later."""
+    channel[FREE] += elapsed
+    channel[LAST_GRANT] += elapsed
+    for slot in range(_RING, _RING + channel[_DEPTH]):
+        channel[slot] += elapsed
 
 
 @inlined
@@ -184,24 +289,33 @@ def _burst(channel: Vector, cycles: int) -> bool:
 def _equal_bursts(channel: Vector, cycles: int, count: int) -> None:
     """`count` bursts of equal occupancy.
 
-    Once the ring holds nothing else, either the channel never waits again (outstanding * cycles
-    cover latency + cycles), or a burst waits for the one `outstanding` before it, and from then on
-    every burst does: grant(i) = grant(i - outstanding) + latency + cycles.
+    The ring then holds nothing else, and g(i) = max(g(i-1) + cycles, g(i-depth) + round trip). Where depth
+    bursts cover the round trip, none waits any more: g(i-depth) <= g(i-1) - (depth-1) * cycles. Otherwise
+    all wait from the first that does: g(i) = g(i-depth) + round trip, by induction.
     """
-    depth = channel[_DEPTH]
-    round_trip = channel[_LATENCY] + cycles
+    depth, round_trip = channel[_DEPTH], channel[_LATENCY] + cycles
     left = count - _one_by_one(channel, cycles, min(count, depth))
     if left and depth * cycles >= round_trip:
-        # The first round may have waited for older bursts; only one that did not is evenly spaced.
-        left -= _one_by_one(channel, cycles, min(left, depth))
-        _advance(channel, left * cycles, left, left * cycles)
+        _queue(channel, channel[FREE], cycles, left)
         return
-    while left:
-        left -= 1
-        if _burst(channel, cycles):
-            rounds = left // depth
-            _advance(channel, rounds * round_trip, rounds * depth, rounds * depth * cycles)
-            left -= rounds * depth
+    while left and channel[_RING + channel[_HEAD]] < channel[FREE]:
+        left -= _one_by_one(channel, cycles, 1)
+    if left:
+        _repeat_rounds(channel, cycles, left)
+
+
+@inlined
+def _repeat_rounds(channel: Vector, cycles: int, count: int) -> None:
+    """Bursts that all wait for the one `depth` before them."""
+    depth, round_trip = channel[_DEPTH], channel[_LATENCY] + cycles
+    rounds, more, head = count // depth, count % depth, channel[_HEAD]
+    for age in range(depth):
+        slot = _RING + (head + age if head + age < depth else head + age - depth)
+        channel[slot] += (rounds + (age < more)) * round_trip
+    newest = head + more - 1 if more else head + depth - 1
+    end = channel[_RING + (newest if newest < depth else newest - depth)] - channel[_LATENCY]
+    channel[_HEAD] = head + more if head + more < depth else head + more - depth
+    _passed(channel, end, cycles, count)
 
 
 @inlined
@@ -236,6 +350,19 @@ def _advance(channel: Vector, elapsed: int, bursts: int, busy: int) -> None:
 def _same_phase(channel: Vector, distance: int) -> bool:
     """Whether addresses so many bytes apart are the same modulo the burst."""
     return distance & ((1 << channel[_BURST_SHIFT]) - 1) == 0
+
+
+@compiled
+def _fat(channel: Vector) -> int:
+    """Occupancy c with (outstanding - 1) * c >= latency: after outstanding - 1 such bursts none waits.
+
+    A burst waits for the one `outstanding` before it, which is done latency + c(that one) after its
+    grant, while that one and outstanding - 1 others have occupied the channel.
+    """
+    others = channel[_DEPTH] - 1
+    if others == 0:
+        return 1 << 40
+    return (channel[_LATENCY] + others - 1) // others
 
 
 @inlined

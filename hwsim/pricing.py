@@ -115,6 +115,11 @@ def product_schedules(
     return _Pricer(workload, config, tuple(DATAFLOWS), None, True).schedules(gemm)[0]
 
 
+def is_flat(workload: Workload, config: AcceleratorConfig, gemm: Gemm) -> bool:
+    """Whether a convolution's input lies in memory as an im2col matrix: the host stores a stem's."""
+    return gemm.name in _stems(workload) and _narrow(gemm, config)
+
+
 class _Pricer:
     """Prices the operations of one workload; equal products are scheduled once."""
 

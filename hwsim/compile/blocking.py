@@ -21,7 +21,7 @@ from .transfers import (
     table_offset,
 )
 
-PE_BYTES = (32, 128, 512, 2048, 8192)
+PE_BYTES = (32, 128, 256, 512, 1024, 2048, 8192)
 """Size classes: bytes of an operand's block for each PE of the array; a result's block has half of it."""
 
 INTERLEAVES = ((1, 1), (2, 1), (1, 2), (4, 1), (2, 2), (8, 1), (4, 2), (16, 1), (8, 2))

@@ -22,15 +22,15 @@ from hwsim.constants import BANKS
 from hwsim.isa import Instruction, Op, Unit, configure
 from hwsim.program import Program
 
-from . import state, streams
+from . import streams, walk
 
 WAITING: Mapping[int, Unit] = {
-    state.ACT_FULL: Unit.STCE,
-    state.ACT_FREE: Unit.DMA,
-    state.WGT_FULL: Unit.STCE,
-    state.WGT_FREE: Unit.DMA,
-    state.ACC_FULL: Unit.DMA,
-    state.ACC_FREE: Unit.STCE,
+    walk.ACT_FULL: Unit.STCE,
+    walk.ACT_FREE: Unit.DMA,
+    walk.WGT_FULL: Unit.STCE,
+    walk.WGT_FREE: Unit.DMA,
+    walk.ACC_FULL: Unit.DMA,
+    walk.ACC_FREE: Unit.STCE,
     streams.LOADED: Unit.WUVE,
     streams.UPDATED: Unit.DMA,
     streams.ACT_FULL: Unit.SORE,
@@ -43,12 +43,12 @@ WAITING: Mapping[int, Unit] = {
 """The unit that takes the tokens of a semaphore."""
 
 TO_DMA: Mapping[Unit, int] = {
-    Unit.STCE: state.ACC_FULL,
+    Unit.STCE: walk.ACC_FULL,
     Unit.SORE: streams.PACKED,
     Unit.WUVE: streams.UPDATED,
 }
 FROM_DMA: Mapping[Unit, int] = {
-    Unit.STCE: state.ACT_FULL,
+    Unit.STCE: walk.ACT_FULL,
     Unit.SORE: streams.ACT_LOADED,
     Unit.WUVE: streams.LOADED,
 }

@@ -45,6 +45,7 @@ from hwsim.energy import EventCounts
 from hwsim.isa import Flow, Lhs, Unit
 from hwsim.jit import compiled
 
+from .loops import block_counts, loop_roles
 from .matmul_work import matmul_work
 from .nest import Nests
 from .state import (
@@ -69,7 +70,6 @@ from .transfers import (
     table_transfer,
     wgt_transfer,
 )
-from .walk import block_counts, loop_roles
 
 ARRAY = ("issue", "edges", "adder", "data", "drain", "start")
 """Where the array's time goes; see above."""
@@ -315,18 +315,7 @@ def _count_matmuls(
 ) -> None:
     """MATMULs of one class: those that start a sum, and those that accumulate."""
     lanes, C = config[_ACT_VALUES] * config[_ROWS], config[_COLS]
-    matmul_registers(
-        nest,
-        at[ROLE_IB],
-        at[ROLE_YB],
-        at[ROLE_TY],
-        at[ROLE_TX],
-        at[ROLE_CB],
-        at[ROLE_B],
-        lanes,
-        C,
-        registers,
-    )
+    matmul_registers(nest, at, lanes, C, registers)
     for accumulate, times in ((0, firsts), (1, others)):
         if times > 0:
             work = matmul_work(config, registers, accumulate)

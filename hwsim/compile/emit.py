@@ -5,15 +5,13 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from hwsim.config import AcceleratorConfig
-from hwsim.config_vector import config_vector
 from hwsim.isa import REGISTERS, Instruction, Op, Unit, configure
 from hwsim.program import Program
 
 from .evaluate import shape_vector
+from .loops import block_counts
 from .nest import Nests
-from .regimes import new_memory
-from .state import new_state
-from .walk import RECORD_WIDTH, block_counts, walk
+from .walk import ORDINALS, RECORD_WIDTH, walk
 
 _ROWS_A_STEP = 6
 _REGISTERS_FROM = 11
@@ -21,13 +19,13 @@ _REGISTERS_FROM = 11
 
 def emit(nests: Nests, config: AcceleratorConfig, name: str = "program") -> Program:
     """The program of cut nests, one after the other."""
-    state, memory = new_state(config_vector(config)), new_memory(config_vector(config))
+    ordinals = np.zeros(ORDINALS, np.int64)
     banks = {unit: {bank: _Bank(unit, bank) for bank in range(5)} for unit in (Unit.DMA, Unit.STCE)}
     instructions: list[Instruction] = []
     for nest in nests:
         steps = int(np.prod(block_counts(nest)))
         record = np.zeros((_ROWS_A_STEP * steps, RECORD_WIDTH), np.int64)
-        count = walk(nest, shape_vector(config), config_vector(config), state, memory, record)
+        count = walk(nest, shape_vector(config), ordinals, record)
         for row in record[:count].tolist():
             unit = Unit.STCE if row[0] == Op.MATMUL else Unit.DMA
             instructions += banks[unit][row[1]].written(row[_REGISTERS_FROM:])

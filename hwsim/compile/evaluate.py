@@ -1,5 +1,6 @@
 """Exact cycles of nests, one after the other or many at once, without their instructions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,11 @@ import numpy as np
 from hwsim.config import AcceleratorConfig
 from hwsim.config_vector import config_vector
 from hwsim.constants import HALT_CYCLES
-from hwsim.jit import compiled
+from hwsim.jit import compiled, unowned
 
+from .clock import new_clock, reset_clock, run_nest
 from .nest import Nests
-from .regimes import new_memory
-from .state import CLOCK, DMA_DONE, DMA_FREE, STCE_FREE, TIMES, new_state, reset_state
-from .walk import RECORD_WIDTH, walk
+from .state import BYTES_READ, CLOCK, DMA_DONE, DMA_FREE, STCE_FREE
 
 COUNTERS = ("cycles", "bytes_read", "bytes_written", "array_busy", "instructions")
 """Columns of `evaluate`."""
@@ -35,37 +35,47 @@ def shape_vector(config: AcceleratorConfig) -> Any:
 
 
 @compiled
-def _finish(clock: Any, found: Any) -> None:
-    found[0] = max(clock[DMA_FREE], clock[DMA_DONE], clock[STCE_FREE]) + HALT_CYCLES
-    for counter in range(CLOCK - TIMES):
-        found[1 + counter] = clock[TIMES + counter]
-
-
-@compiled
-def evaluate_program(nests: Any, shape: Any, config: Any) -> Any:
-    """COUNTERS of the program that runs `nests` one after the other."""
-    state, memory = new_state(config), new_memory(config)
-    nothing = np.zeros((0, RECORD_WIDTH), np.int64)
-    for nest in nests:
-        walk(nest, shape, config, state, memory, nothing)
-    found = np.zeros(1 + CLOCK - TIMES, np.int64)
-    _finish(state[0], found)
-    return found
-
-
-@compiled
-def evaluate_each(nests: Any, shape: Any, config: Any, found: Any) -> None:
-    """COUNTERS of each nest as a program of its own, into the rows of `found`."""
-    state, memory = new_state(config), new_memory(config)
-    nothing = np.zeros((0, RECORD_WIDTH), np.int64)
+def time_program(nests: Any, shape: Any, config: Any, w: Any, channel: Any, found: Any) -> None:
+    """COUNTERS of the program that runs `nests` one after the other, into `found`."""
+    reset_clock(w, channel)
     for position in range(nests.shape[0]):
-        reset_state(state, config)
-        walk(nests[position], shape, config, state, memory, nothing)
-        _finish(state[0], found[position])
+        run_nest(nests[position], shape, config, w, channel)
+    found[0] = max(w[DMA_FREE], w[DMA_DONE], w[STCE_FREE]) + HALT_CYCLES
+    for counter in range(BYTES_READ, CLOCK):
+        found[1 + counter - BYTES_READ] = w[counter]
+
+
+@compiled
+def time_programs(
+    nests: Any, ends: Any, shape: Any, config: Any, w: Any, channel: Any, found: Any
+) -> None:
+    """COUNTERS of programs, into the rows of `found`.
+
+    Program p runs the nests from ends[p-1] to ends[p]. w, channel: `new_clock`.
+    """
+    nests, found, w, channel = unowned(nests), unowned(found), unowned(w), unowned(channel)
+    shape, config = unowned(shape), unowned(config)
+    begin = 0
+    for program in range(ends.shape[0]):
+        time_program(nests[begin : ends[program]], shape, config, w, channel, found[program])
+        begin = ends[program]
+
+
+def evaluate_programs(programs: Sequence[Nests], config: AcceleratorConfig) -> Any:
+    """(programs, COUNTERS) int64 of programs that run cut nests, in one compiled call."""
+    return _evaluate(
+        np.concatenate(programs), np.cumsum([len(nests) for nests in programs]), config
+    )
 
 
 def evaluate(nests: Nests, config: AcceleratorConfig) -> Any:
     """(nests, COUNTERS) int64: each cut nest as a program of its own."""
-    found = np.zeros((len(nests), len(COUNTERS)), np.int64)
-    evaluate_each(nests, shape_vector(config), config_vector(config), found)
+    return _evaluate(nests, np.arange(1, len(nests) + 1), config)
+
+
+def _evaluate(nests: Nests, ends: Any, config: AcceleratorConfig) -> Any:
+    found = np.zeros((len(ends), len(COUNTERS)), np.int64)
+    vector = config_vector(config)
+    w, channel = new_clock(vector)
+    time_programs(nests, ends, shape_vector(config), vector, w, channel, found)
     return found

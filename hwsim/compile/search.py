@@ -13,11 +13,12 @@ import numpy as np
 from hwsim.config import AcceleratorConfig
 from hwsim.config_vector import CONFIG_POSITION, config_vector
 from hwsim.isa import Lhs
-from hwsim.jit import compiled
+from hwsim.jit import compiled, unowned
 
 from .blocking import INTERLEAVES, PE_BYTES, TILINGS, fits, set_blocks
+from .clock import new_clock
 from .counts import count_nests
-from .evaluate import COUNTERS, evaluate_program, shape_vector
+from .evaluate import COUNTERS, shape_vector, time_program
 from .nest import NEST, Nests
 from .strips import cut_strips
 
@@ -82,11 +83,20 @@ def lower_bound(nests: Any, config: Any) -> int:
 
 
 @compiled
-def search(nests: Any, shape: Any, config: Any, best: Any, found: Any) -> int:
+def search(nests: Any, shape: Any, config: Any, w: Any, channel: Any, best: Any, found: Any) -> int:
     """Cut `best` as the fastest tiling does, its COUNTERS in `found`. The number of nests, 0 if none fits.
 
-    Of equal times the tiling that stands first in the list wins.
+    Of equal times the tiling that stands first in the list wins. w, channel: `new_clock`.
     """
+    nests, best, found, w, channel = (
+        unowned(nests),
+        unowned(best),
+        unowned(found),
+        unowned(w),
+        unowned(channel),
+    )
+    shape, config = unowned(shape), unowned(config)
+    counters = np.zeros(found.shape[0], np.int64)
     bounds = np.full(TILINGS, NEVER, np.int64)
     for tiling in range(TILINGS):
         count = cut_operation(nests, tiling, shape, config, best)
@@ -97,7 +107,7 @@ def search(nests: Any, shape: Any, config: Any, best: Any, found: Any) -> int:
         if bounds[tiling] == NEVER or (chosen >= 0 and bounds[tiling] > found[0]):
             break
         count = cut_operation(nests, tiling, shape, config, best)
-        counters = evaluate_program(best[:count], shape, config)
+        time_program(best[:count], shape, config, w, channel, counters)
         if chosen < 0 or counters[0] < found[0] or (counters[0] == found[0] and tiling < chosen):
             found[:] = counters
             chosen = tiling
@@ -110,5 +120,7 @@ def fastest(nests: Nests, flow: int, config: AcceleratorConfig) -> tuple[Nests, 
     wanted["flow"] = flow
     best = np.zeros(len(nests) * MAX_STRIPS, NEST)
     found = np.zeros(len(COUNTERS), np.int64)
-    count = search(wanted, shape_vector(config), config_vector(config), best, found)
+    vector = config_vector(config)
+    w, channel = new_clock(vector)
+    count = search(wanted, shape_vector(config), vector, w, channel, best, found)
     return (best[:count], found.tolist()) if count else None

@@ -1,35 +1,40 @@
-"""What the timing of a nest's steps carries from one to the next.
+"""What the timing of a nest's steps carries from one to the next: the *state*.
 
-A state is (clock, channel, tokens, made, used, ordinals, DMA registers, STCE registers): plain
-integer arrays, so that one can be advanced by whole periods.
+It is the beginning of one integer array `w`, in which `loops`, `blocks` and `repeats` keep what is
+theirs too: kernels call each other much faster with one array than with twenty. Beside it stands
+the DRAM channel (`hwsim.bursts`). Times are cycles of the program.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from hwsim.bursts import channel_size, reset_channel
 from hwsim.constants import FETCH_CYCLES, SEMAPHORE_CYCLES
-from hwsim.jit import compiled
+from hwsim.jit import compiled, inlined
 
-DMA_FREE, DMA_DONE, STCE_FREE = range(3)
+DMA_FREE, STCE_FREE, DMA_DONE = range(3)
 BYTES_READ, BYTES_WRITTEN, ARRAY_BUSY, INSTRUCTIONS = range(3, 7)
-TIMES = 3
 CLOCK = 7
-"""Slots of the clock: TIMES times, then counters."""
+"""First the clock: three times, then counters."""
 
-ACT_FULL, ACT_FREE, WGT_FULL, WGT_FREE, ACC_FULL, ACC_FREE = range(6)
-SEMAPHORES_USED = 6
-NO_TOKEN = -1
-TOKEN_RING = 8
-"""Tokens of one semaphore that can be waiting at a time: two halves and a margin."""
+ACT_LOADS, WGT_LOADS, BLOCKS = range(7, 10)
+"""How many loads and finished blocks of the result there have been; the first two find a free half."""
 
-ACT_LOADS, WGT_LOADS, BLOCKS, STORES = range(4)
-"""Ordinals: how many of each there have been; their parity names the half."""
-
-STREAM_ACT, STREAM_WGT, STREAM_IDX, STREAM_TABLE, STREAM_OUT = range(5)
 STREAMS = 5
-"""Streams of transfers; a stream's number is its descriptor bank."""
+STREAM_ACT, STREAM_WGT, STREAM_IDX, STREAM_TABLE, STREAM_OUT = cast(Any, np.arange(STREAMS))
+"""Streams of transfers; a stream's number is its descriptor bank.
+
+NumPy integers: for plain ones Numba would compile every kernel that takes a stream once for each.
+"""
+BANK = 10
+"""For each stream and the MATMULs: which registers their bank holds, a row of `blocks`."""
+
+TOKENS_ACT_FULL, TOKENS_WGT_FULL, TOKENS_ACC_FREE = (
+    BANK + STREAMS + 1 + 3 * token for token in range(3)
+)
+TOKENS_ACT_FREE, TOKENS_WGT_FREE = TOKENS_ACC_FREE + 3, TOKENS_ACC_FREE + 6
+"""Tokens: how many wait and their times, at most two, one for each half of a scratchpad."""
+STATE = TOKENS_WGT_FREE + 3
 
 DMA_REGISTERS = 10
 STCE_REGISTERS = 30
@@ -44,52 +49,24 @@ LEVELS = 7
 
 
 @compiled
-def new_state(config: Any) -> Any:
-    """The state at cycle 0. config: `config_vector`."""
-    clock = np.zeros(CLOCK, np.int64)
-    channel = np.zeros(channel_size(config), np.int64)
-    state = (
-        clock,
-        channel,
-        np.zeros((SEMAPHORES_USED, TOKEN_RING), np.int64),
-        np.zeros(SEMAPHORES_USED, np.int64),
-        np.zeros(SEMAPHORES_USED, np.int64),
-        np.zeros(4, np.int64),
-        np.zeros((STREAMS, DMA_REGISTERS), np.int64),
-        np.zeros(STCE_REGISTERS, np.int64),
-    )
-    reset_state(state, config)
-    return state
+def reset_state(w: Any) -> None:
+    """Cycle 0."""
+    w[:STATE] = 0
+    w[DMA_FREE] = FETCH_CYCLES
+    w[STCE_FREE] = FETCH_CYCLES
 
 
-@compiled
-def reset_state(state: Any, config: Any) -> None:
-    """Back to cycle 0."""
-    clock, channel, tokens, made, used, ordinals, transfers, array = state
-    clock[:] = 0
-    clock[DMA_FREE] = FETCH_CYCLES
-    clock[STCE_FREE] = FETCH_CYCLES
-    reset_channel(channel, config)
-    tokens[:] = 0
-    made[:] = 0
-    used[:] = 0
-    ordinals[:] = 0
-    transfers[:] = 0
-    array[:] = 0
-
-
-@compiled
-def consume(state: Any, semaphore: int) -> int:
+@inlined
+def consume(w: Any, token: int) -> int:
     """Take the next token; returns the cycle from which it can be consumed."""
-    tokens, used = state[2], state[4]
-    time = tokens[semaphore, used[semaphore] % TOKEN_RING]
-    used[semaphore] += 1
+    time = w[token + 1]
+    w[token + 1] = w[token + 2]
+    w[token] -= 1
     return time
 
 
-@compiled
-def produce(state: Any, semaphore: int, completion: int) -> None:
+@inlined
+def produce(w: Any, token: int, completion: int) -> None:
     """Make a token at the completion of an instruction."""
-    tokens, made = state[2], state[3]
-    tokens[semaphore, made[semaphore] % TOKEN_RING] = completion + SEMAPHORE_CYCLES
-    made[semaphore] += 1
+    w[token + 1 + w[token]] = completion + SEMAPHORE_CYCLES
+    w[token] += 1

@@ -11,6 +11,20 @@ from hwsim.constants import BLOCK_INDEX_BYTES, DRAM_ALIGNMENT_BYTES
 from hwsim.isa import Lhs
 from hwsim.jit import compiled
 
+from .state import (
+    ROLE_B,
+    ROLE_CB,
+    ROLE_G,
+    ROLE_IB,
+    ROLE_TX,
+    ROLE_TY,
+    ROLE_YB,
+    STREAM_ACT,
+    STREAM_IDX,
+    STREAM_OUT,
+    STREAM_TABLE,
+)
+
 COLUMN = int(Lhs.COLUMN)
 
 
@@ -181,9 +195,15 @@ def table_offset(nest: Any, lanes: int) -> int:
 
 
 @compiled
+def table_bytes(nest: Any) -> int:
+    """DRAM bytes of a block row's segment table."""
+    return round_up(nest.segments * BLOCK_INDEX_BYTES, DRAM_ALIGNMENT_BYTES)
+
+
+@compiled
 def table_transfer(nest: Any, g: int, b: int) -> Any:
     """LOAD of a block row's segment table."""
-    size = round_up(nest.segments * BLOCK_INDEX_BYTES, DRAM_ALIGNMENT_BYTES)
+    size = table_bytes(nest)
     dram = nest.table + (g * ceil_div(nest.columns, nest.block_columns) + b) * size
     return dram, size, 1, 0, 1, 0, 1, 0, size, 1
 
@@ -260,19 +280,25 @@ def out_transfer(
 
 
 @compiled
-def matmul_registers(
-    nest: Any,
-    ib: int,
-    yb: int,
-    ty: int,
-    tx: int,
-    cb: int,
-    b: int,
-    act_lanes: int,
-    lanes: int,
-    registers: Any,
-) -> None:
-    """Fill `registers`, in the order of isa.REGISTERS[Unit.STCE], for one step."""
+def transfer_of(nest: Any, stream: int, at: Any, act_lanes: int, lanes: int) -> Any:
+    """The transfer of a stream's block. at: blocks along each role."""
+    cb, tx, ty, b = at[ROLE_CB], at[ROLE_TX], at[ROLE_TY], at[ROLE_B]
+    yb, ib, g = at[ROLE_YB], at[ROLE_IB], at[ROLE_G]
+    if stream == STREAM_ACT:
+        return act_transfer(nest, g, ib, yb, ty, tx, cb, act_lanes)
+    if stream == STREAM_OUT:
+        return out_transfer(nest, g, ib, yb, ty, tx, cb, b, lanes)
+    if stream == STREAM_TABLE:
+        return table_transfer(nest, g, b)
+    values = wgt_transfer(nest, g, ib, yb, ty, tx, cb, b, lanes)
+    return idx_transfer(nest, values) if stream == STREAM_IDX else values
+
+
+@compiled
+def matmul_registers(nest: Any, at: Any, act_lanes: int, lanes: int, registers: Any) -> None:
+    """Fill `registers`, in the order of isa.REGISTERS[Unit.STCE]. at: blocks along each role."""
+    cb, tx, ty, b = at[ROLE_CB], at[ROLE_TX], at[ROLE_TY], at[ROLE_B]
+    yb, ib = at[ROLE_YB], at[ROLE_IB]
     (_, rows, origin_y, stride_y), (_, width, origin_x, stride_x) = patch(nest, yb, ty, tx)
     channels = block_size(cb, nest.block_channels, nest.channels)
     columns = result_columns(nest, b, lanes)

@@ -15,11 +15,10 @@ from hwsim.banks import Banks
 from hwsim.compile.block_rows import block_nests
 from hwsim.compile.blocking import INTERLEAVES, fits, set_blocks
 from hwsim.compile.emit import emit
-from hwsim.compile.evaluate import evaluate_program, shape_vector
+from hwsim.compile.evaluate import evaluate_programs, shape_vector
 from hwsim.compile.images import build, result, result_span
 from hwsim.compile.lower import gemm_nests
 from hwsim.compile.strips import split_width
-from hwsim.config_vector import config_vector
 from hwsim.isa import Flow, Op, Unit
 from hwsim.legality import require_legal
 from hwsim.machine import Memory, run
@@ -137,7 +136,7 @@ def check_time(made: Cut, config) -> None:
     """Engine, timing of the program and timing of the tiled layer agree; so do the bytes."""
     program = emit(made.nests, config)
     trace = engine.run(program, config, trace=False)
-    counted = evaluate_program(made.nests, shape_vector(config), config_vector(config))
+    counted = evaluate_programs([made.nests], config)[0]
     assert trace.cycles == cycles(program, config) == counted[0]
     moved = (trace.dram_bytes_read, trace.dram_bytes_written)
     assert moved == tuple(counted[1:3]) == program_bytes(program, config)

@@ -24,8 +24,8 @@ from hwsim.compile.blocking import INTERLEAVES, PE_BYTES, fits, set_blocks
 from hwsim.compile.counts import ARRAY, count
 from hwsim.compile.emit import emit
 from hwsim.compile.evaluate import COUNTERS, evaluate, shape_vector
+from hwsim.compile.loops import block_counts
 from hwsim.compile.lower import gemm_nests
-from hwsim.compile.walk import block_counts
 from hwsim.config import AcceleratorConfig
 from hwsim.engine import Stall
 from hwsim.events import count_events
