@@ -335,7 +335,7 @@ def _one_by_one(channel: Vector, cycles: int, count: int) -> int:
 
 
 @compiled
-def _advance(channel: Vector, elapsed: int, bursts: int, busy: int) -> None:
+def advance_channel(channel: Vector, elapsed: int, bursts: int, busy: int) -> None:
     """The same relative state `elapsed` cycles later, after so many more bursts."""
     if bursts:
         channel[FREE] += elapsed
@@ -406,7 +406,7 @@ def _skip(channel: Vector, loop: int, done: int, count: int) -> int:
     if _repeats(channel, snapshot):
         period = done - then
         times = (count - done) // period
-        _advance(
+        advance_channel(
             channel,
             times * (channel[FREE] - channel[snapshot + _FREE_THEN]),
             times * (channel[BURSTS] - channel[snapshot + _BURSTS_THEN]),
@@ -428,7 +428,7 @@ def _remember(channel: Vector, snapshot: int, done: int) -> None:
     channel[snapshot + _BURSTS_THEN] = channel[BURSTS]
     channel[snapshot + _BUSY_THEN] = channel[BUSY]
     for age in range(channel[_DEPTH]):
-        channel[snapshot + _SNAPSHOT + age] = _delay(channel, age)
+        channel[snapshot + _SNAPSHOT + age] = burst_delay(channel, age)
 
 
 @compiled
@@ -441,14 +441,14 @@ def _repeats(channel: Vector, snapshot: int) -> bool:
     probe = channel[snapshot + _PROBE]
     for step in range(depth):
         age = probe + step if probe + step < depth else probe + step - depth
-        if channel[snapshot + _SNAPSHOT + age] != _delay(channel, age):
+        if channel[snapshot + _SNAPSHOT + age] != burst_delay(channel, age):
             channel[snapshot + _PROBE] = age
             return False
     return True
 
 
 @inlined
-def _delay(channel: Vector, age: int) -> int:
+def burst_delay(channel: Vector, age: int) -> int:
     """How long after FREE a burst of the ring is done, 0 if before; age 0 is the oldest."""
     depth = channel[_DEPTH]
     place = channel[_HEAD] + age

@@ -15,9 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hwsim.bursts import BURSTS, BUSY, FREE, channel_size, reset_channel, transfer
-from hwsim.bursts import _advance as advance_channel
-from hwsim.bursts import _delay as burst_delay
+from hwsim.bursts import (
+    BURSTS,
+    BUSY,
+    FREE,
+    advance_channel,
+    burst_delay,
+    channel_size,
+    reset_channel,
+    transfer,
+)
 from hwsim.config_vector import CONFIG_POSITION
 from hwsim.constants import CONFIG_CYCLES, FETCH_CYCLES, HALT_CYCLES, SEMAPHORE_CYCLES, SEMAPHORES
 from hwsim.durations import prune_cycles, update_cycles, vector_cycles
