@@ -282,10 +282,10 @@ def test_wu_is_output_stationary_only():
 
 
 def test_what_does_not_fit_is_named():
-    # Of a row of 224 pixels of dY, 16 columns are 896 words of 4; a half has 8 KiB / 10 B = 819.
-    ops, _ = conv_step("wide", 1, 64, 64, 224, 3, 1)
+    # A row of 416 pixels of dY, 8 columns of it, is 832 words of 4; a half has 8 KiB / 10 B = 819.
+    ops, _ = conv_step("wide", 1, 64, 64, 416, 3, 1)
     small = AcceleratorConfig.preset("sat-4x4")
-    reason = "the smallest needs 896 words of WGT in a half, which has 819"
+    reason = "the smallest needs 832 words of WGT in a half, which has 819"
     with pytest.raises(UnsupportedError, match=reason):
         price(Workload((ops[2],)), small)
 
