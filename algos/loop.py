@@ -140,7 +140,7 @@ def _descend(
     history: list[dict[str, float]] = []
     step = 0
     model.train()
-    for step, (x, y) in enumerate(_batches(data, recipe.batch, steps, seed, context), start=1):
+    for step, (x, y) in enumerate(batches(data, recipe.batch, steps, seed, context), start=1):
         loss = _loss(model, data.task, x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -207,7 +207,7 @@ def _loss(model: nn.Module, task: str, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y)
 
 
-def _batches(
+def batches(
     data: Dataset, batch: int, steps: int, seed: int, context: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """`steps` batches in an order that depends on the seed alone."""

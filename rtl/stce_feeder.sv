@@ -414,8 +414,9 @@ module stce_feeder #(
   assign plan_number_o = inner_q[RowBits-1:0];
   assign pixel_y       = y + (ws ? plan_y_i : y_i);
   assign pixel_x       = x + (ws ? plan_x_i : x_i);
-  assign in_image        = !pixel_y[CoordBits-1] && pixel_y < CoordBits'({1'b0, bank_i.in_h})
-                       && !pixel_x[CoordBits-1] && pixel_x < CoordBits'({1'b0, bank_i.in_w});
+  // A negative coordinate is a large one without its sign.
+  assign in_image      = $unsigned(pixel_y) < CoordBits'(bank_i.in_h)
+                       && $unsigned(pixel_x) < CoordBits'(bank_i.in_w);
 
   always_comb begin
     if (ws) begin

@@ -72,6 +72,9 @@ module stce_segments #(
 
   if (PerWord == 1) begin : gen_whole
     assign arriving = table_rdata_i[31:0];
+
+    logic unused_part;
+    assign unused_part = ^part_coming_q;
   end else begin : gen_part
     assign arriving = table_rdata_i[32*part_coming_q+:32];
   end

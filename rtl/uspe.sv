@@ -128,6 +128,10 @@ module uspe #(
     assign activation = values[value_addr[LaneBits-1:0]];
   end
 
+  // Small groups have short positions.
+  logic unused;
+  assign unused = ^index;
+
   // Product and sum.
 
   logic [31:0] product, operand, sum;

@@ -6,18 +6,21 @@ from torch import Tensor, nn
 
 
 class DigitsMLP(nn.Module):
-    """64-hidden-hidden-classes with ReLU. `x`: (batch, 64) or (batch, 1, 8, 8)."""
+    """64-hidden-...-classes with ReLU and `layers` hidden layers. `x`: (batch, 64) or (batch, 1, 8, 8)."""
 
-    def __init__(self, hidden: int, num_classes: int) -> None:
+    def __init__(self, hidden: int, num_classes: int, layers: int = 2) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(64, hidden)
-        self.fc2 = nn.Linear(hidden, hidden)
+        self.names = [f"fc{number}" for number in range(1, layers + 1)]
+        for name, inputs in zip(self.names, [64] + [hidden] * (layers - 1), strict=True):
+            self.add_module(name, nn.Linear(inputs, hidden))
         self.classifier = nn.Linear(hidden, num_classes)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.relu(self.fc1(x.flatten(1)))
-        return cast("Tensor", self.classifier(self.relu(self.fc2(h))))
+        h = x.flatten(1)
+        for name in self.names:
+            h = self.relu(self.get_submodule(name)(h))
+        return cast("Tensor", self.classifier(h))
 
 
 class ConvBlock(nn.Sequential):
@@ -51,9 +54,9 @@ class DigitsCNN(nn.Module):
         return cast("Tensor", self.classifier(self.relu(self.fc(h.flatten(1)))))
 
 
-def mlp(hidden: int = 256, num_classes: int = 10) -> DigitsMLP:
-    """Return the digits MLP."""
-    return DigitsMLP(hidden, num_classes)
+def mlp(hidden: int = 256, num_classes: int = 10, layers: int = 2) -> DigitsMLP:
+    """Return the digits MLP with so many hidden layers."""
+    return DigitsMLP(hidden, num_classes, layers)
 
 
 def cnn(width: int = 32, num_classes: int = 10) -> DigitsCNN:

@@ -16,6 +16,7 @@ from cosparse.spec import GEMM_PHASES, NM, PackedTensor, Phase, Workload
 from .lower import DENSE, lower_all
 from .measurement import measure_cpu
 from .network import Network, check_forward, resolve_network
+from .on_accelerator import check_on_accelerator, train_on_accelerator
 from .progress import Reporter
 from .provenance import provenance
 from .report import write_reports
@@ -89,6 +90,8 @@ def _compute(
 ) -> dict[str, Any]:
     """The document. What can be refused is lowered and simulated before hours of training."""
     check_forward(network)
+    if scenario.train.on:
+        check_on_accelerator(scenario, network)
     document = _begin(scenario, network)
     workloads, plans = lower_all(scenario, network)
     document["layers"] = [_layer(plan) for plan in plans.values()]
@@ -106,6 +109,8 @@ def _compute(
         results = _train(scenario, network, folder, reporter)
         document["training"] = _training(results)
         seed = usable_seed(results, scenario.train.method)
+        if scenario.train.on:
+            document["on_accelerator"] = train_on_accelerator(scenario, network, reporter)
     model = backend_model(scenario, network, folder, seed)
     step = workloads[scenario.train.method]
     document["storage"] = [_storage(*packed) for packed in _packed(step, model)]
@@ -140,6 +145,7 @@ def _begin(scenario: Scenario, network: Network) -> dict[str, Any]:
         "model": network.name,
         "data": None if network.data is None else network.data.describe(),
         "training": None,
+        "on_accelerator": None,
         "layers": [],
         "workload": {},
         "storage": [],
@@ -162,7 +168,6 @@ def _not_measured(scenario: Scenario, trained_seed: int | None) -> list[dict[str
     method = scenario.train.method
     missing = [
         ("GPU kernels", "this release has none"),
-        ("RTL", "this release has none; cycles are simulated, not counted in RTL"),
         ("power and resources on a board", "energy and area are modelled from tables"),
         ("vector work on the CPU", "only matrix products are timed there"),
         (
@@ -170,6 +175,9 @@ def _not_measured(scenario: Scenario, trained_seed: int | None) -> list[dict[str
             "assumed in its configuration, not from timing closure",
         ),
     ]
+    if "rtl" not in scenario.train.on:
+        why = "cycles are simulated, not counted in RTL; `train: {on: [rtl]}` trains an MLP on it"
+        missing.append(("RTL", why))
     if "cpu" not in scenario.backends:
         missing.append(("CPU kernels", "the scenario does not list the backend 'cpu'"))
     if "simulator" not in scenario.backends:

@@ -12,7 +12,15 @@ from cosparse.spec.errors import ScenarioError, unknown_name
 
 from .document import Document, document_from
 from .scenario_check import find_problems, version_problem
-from .scenario_schema import SCENARIO_SCHEMA, DataSource, ModelSource, Origin, Scenario, Train
+from .scenario_schema import (
+    SCENARIO_SCHEMA,
+    DataSource,
+    ModelSource,
+    Origin,
+    Scenario,
+    Train,
+    is_file,
+)
 from .yamlfile import read_yaml
 
 __all__ = [
@@ -55,20 +63,13 @@ def load_scenario(
 def _find(source: str | Path) -> Path:
     path = Path(source)
     shipped = shipped_scenarios()
-    if _is_file(path):
+    if is_file(path):
         return path
     if str(source) in shipped:
         return shipped[str(source)]
     if isinstance(source, Path) or path.suffix in _SUFFIXES or len(path.parts) > 1:
         return path
     raise ScenarioError([f"{unknown_name('scenario', source, shipped)}, or a YAML file's path"])
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _name_from(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from algos.methods import METHODS
 from algos.models import MODELS
 from cosparse.spec import NM, ScenarioError, parse_pattern
 from hwsim.config import AcceleratorConfig, check_mapping
@@ -219,6 +220,34 @@ def _methods_take_pattern(scenario: Scenario) -> Iterator[Problem]:
         yield Problem(("train", "pattern"), message)
 
 
+def _accelerator_can_train(scenario: Scenario) -> Iterator[Problem]:
+    """The hardware's optimizer is SGD, its sparse operands are weights."""
+    train, method = scenario.train, METHODS[scenario.train.method]
+    if not train.on:
+        return
+    decay = method.decay if train.decay is None else train.decay
+    rules = {
+        "optimizer": (train.optimizer == "sgd", "'sgd'", train.optimizer),
+        "decay": (decay == 0, "no decay of pruned weights", decay),
+        "select_dtype": (train.select_dtype == "float16", "'float16'", train.select_dtype),
+        "method": (
+            not (method.prunes_gradient or method.reuses_ff_in_bp),
+            "a method that packs a weight of its own for FF and for BP",
+            method.name,
+        ),
+    }
+    for key, (holds, expected, got) in rules.items():
+        if not holds:
+            message = f"expected {expected} to train on the accelerator ('on'), got {show(got)}"
+            yield Problem(("train", key), message)
+    if "simulator" not in scenario.backends or not train.trains:
+        message = "expected the backend 'simulator' and at least one step to train on it"
+        yield Problem(("train", "on"), message)
+    config = _config_or_none(scenario)
+    if "rtl" in train.on and config is not None and config.simulation_only:
+        yield Problem(("train", "on"), "expected an accelerator with one AXI port for 'rtl'")
+
+
 def _accelerator_is_legal(scenario: Scenario) -> Iterator[Problem]:
     """In the scenario, or in the accelerator's own file, which then gives the second position."""
     given = scenario.accelerator
@@ -314,6 +343,7 @@ CHECKS = (
     Check(("train.method", "train.compare", "train.pattern"), _methods_take_pattern),
     Check(("accelerator",), _accelerator_is_legal),
     Check(("accelerator", "backends", "train.pattern"), _pattern_fits_accelerator),
+    Check(("train", "backends", "accelerator"), _accelerator_can_train),
     Check(("study", "backends"), _study_is_simulated),
     Check(("study", "accelerator"), _study_patterns_fit),
 )

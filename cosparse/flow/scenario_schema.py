@@ -23,6 +23,7 @@ from .yamlfile import read_yaml
 SCENARIO_SCHEMA = 1
 SHIPPED_DATA = ("digits", "bytes")
 BACKENDS = ("cpu", "simulator")
+EXECUTORS = ("machine", "rtl")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 SELECT_DTYPES = ("float16", "bfloat16", "float32")
@@ -31,7 +32,7 @@ DEFAULT_EPOCHS = 20
 SAT_NETWORKS = ("resnet9", "vgg19", "cifar-vit", "resnet18-64", "resnet50")
 """The networks of the SAT paper, as far as it is known."""
 MAX_COUNT = 2**31 - 1
-_RUN_KEYS = ("method", "compare", "seeds")
+_RUN_KEYS = ("method", "compare", "seeds", "on")
 """Keys of `train` that say which runs there are, not how each one goes."""
 
 
@@ -109,6 +110,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1)]
 MethodName = Annotated[str, _known("method", METHODS)]
 PhaseName = Annotated[str, _known("phase", PHASES)]
+ExecutorName = Annotated[str, _known("executor", EXECUTORS)]
 BackendName = Annotated[str, _known("backend", BACKENDS)]
 UniqueItems = (BeforeValidator(_items), AfterValidator(_unique))
 
@@ -163,6 +165,7 @@ class Train(Section):
     include: Annotated[tuple[Text, ...], *UniqueItems] = ()
     exclude: Annotated[tuple[Text, ...], *UniqueItems] = ()
     select_dtype: Annotated[str, _known("select_dtype", SELECT_DTYPES)] = "float16"
+    on: Annotated[tuple[ExecutorName, ...], *UniqueItems, _in_order_of(EXECUTORS)] = ()
 
     @property
     def parsed_pattern(self) -> Pattern:
@@ -289,7 +292,7 @@ class Scenario(Section):
             return None
         module = str(self.model.name).partition(":")[0].replace(".", "/")
         candidates = (self.folder / f"{module}.py", self.folder / module / "__init__.py")
-        return next((path for path in candidates if path.is_file()), None)
+        return next((path for path in candidates if is_file(path)), None)
 
     def accelerator_config(self) -> AcceleratorConfig:
         """The accelerator, presets and overrides applied. Raises ConfigError, ScenarioError."""
@@ -377,6 +380,14 @@ def accelerator_mapping(scenario: Scenario) -> dict[str, Any]:
     document = read_yaml(scenario.folder / scenario.accelerator["file"])
     document.refuse(document.problems)
     return document.data
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is one; false too for a name that the file system cannot have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _sha256(content: dict[str, Any]) -> str:

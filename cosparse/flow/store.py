@@ -36,6 +36,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "measured": (dict, type(None)),
     "simulated": (dict, type(None)),
     "study": (dict, type(None)),
+    "on_accelerator": (dict, type(None)),
     "not_measured": (list,),
 }
 """What results.json holds beside `schema`; None where a scenario leaves a part out."""

@@ -6,7 +6,7 @@ the training, evaluates, and follows a step that was undone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,8 +14,10 @@ import numpy as np
 from cosparse.spec import UnsupportedError
 from cosparse.spec.dtypes import Array
 from cosparse.spec.patterns import pad_axis
-from hwsim.compile.weights import CHANNEL_UNIT, Sgd
+from hwsim.compile.weights import CHANNEL_UNIT, Sgd, float_bits
 from hwsim.config import AcceleratorConfig
+from hwsim.decoded import REGISTER_COLUMN
+from hwsim.isa import Instruction, Op, Unit
 from hwsim.machine import Memory
 from hwsim.program import Program
 
@@ -89,6 +91,11 @@ class TrainingPrograms:
     size_bytes: int
     logits: str
 
+    def step_at(self, rate: float) -> Program:
+        """The program of a step with a learning rate: only the register of UPDATE differs."""
+        old, new = float_bits(self.optimizer.rate), float_bits(rate)
+        return self.step if old == new else _with_rate(self.step, old, new)
+
     def initial(self, parameters: Parameters) -> Memory:
         """DRAM before the first step: masters, their packed copies, zero momenta."""
         tensors: dict[str, Array] = {}
@@ -150,6 +157,20 @@ def compile_training(
         arena.size_bytes,
         outputs[-1],
     )
+
+
+def _with_rate(program: Program, old: int, new: int) -> Program:
+    """The program with other FP32 bits in the register `rate` of WUVE."""
+    register = REGISTER_COLUMN[Unit.WUVE]["rate"]
+    pair, value = register - register % 2, f"value{register % 2}"
+
+    def changed(item: Instruction) -> Instruction:
+        writes = item.op is Op.CONFIG and item.unit is Unit.WUVE and item.args["register"] == pair
+        if not writes or item.args[value] != old:
+            return item
+        return replace(item, args={**item.args, value: new})
+
+    return Program.assemble(map(changed, program), program.name)
 
 
 def _forward(network: Network, script: Script) -> list[str]:

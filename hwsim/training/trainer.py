@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Protocol
 
 import numpy as np
@@ -61,22 +61,26 @@ class Trainer:
         self.programs, self.memory = programs, programs.initial(parameters)
         self._execute = executor
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[StepRecord]:
+    def run(
+        self, batches: Iterable[Batch], rates: Iterable[float] | None = None
+    ) -> Iterator[StepRecord]:
         """Train on every batch but the last, whose logits are computed.
 
-        Raises RunError where even the forward pass of a batch overflows.
+        rates: learning rate of every step, by default the optimizer's. Raises RunError where even
+        the forward pass of a batch overflows.
         """
-        for number, (batch, following) in enumerate(pairwise(batches)):
+        steps = repeat(self.programs.optimizer.rate) if rates is None else rates
+        for number, ((batch, following), rate) in enumerate(zip(pairwise(batches), steps)):  # noqa: B905
             if number == 0:
                 self._forward(batch)
-            yield self._step(batch, following)
+            yield self._step(batch, following, rate)
 
-    def _step(self, batch: Batch, following: Batch) -> StepRecord:
+    def _step(self, batch: Batch, following: Batch, rate: float) -> StepRecord:
         programs = self.programs
         scale = 1 / programs.optimizer.scale
         host = cross_entropy(programs.read_logits(self.memory), batch.labels, scale)
         given = {INPUT: batch.x, NEXT_INPUT: following.x, GRADIENT: host.gradient}
-        done = self._execute(programs.step, programs.written(self.memory, given))
+        done = self._execute(programs.step_at(rate), programs.written(self.memory, given))
         if done.nonfinite:
             self._forward(following)
         else:

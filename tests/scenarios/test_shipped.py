@@ -14,6 +14,7 @@ NAMES = [
     "quickstart",
     "resnet50-timing",
     "sat_reconstruction",
+    "train-on-rtl",
 ]
 
 

@@ -12,7 +12,7 @@ from algos.data import Dataset
 from algos.loop import (
     OPTIMIZERS,
     Recipe,
-    _batches,
+    batches,
     evaluate,
     learning_rate_factor,
     step_count,
@@ -53,8 +53,7 @@ def order(data, batch, steps, seed):
     """Indices of the samples, found again by their contents."""
     index = {row.tobytes(): position for position, row in enumerate(data.x_train)}
     return [
-        [index[row.numpy().tobytes()] for row in x]
-        for x, _ in _batches(data, batch, steps, seed, 0)
+        [index[row.numpy().tobytes()] for row in x] for x, _ in batches(data, batch, steps, seed, 0)
     ]
 
 
@@ -83,14 +82,14 @@ def test_fewer_samples_than_a_batch():
 def test_labels_stay_with_their_samples():
     data = labelled()
     label_of = {row.tobytes(): label for row, label in zip(data.x_train, data.y_train, strict=True)}
-    for x, y in _batches(data, 4, 10, 0, 0):
+    for x, y in batches(data, 4, 10, 0, 0):
         assert [label_of[row.numpy().tobytes()] for row in x] == y.tolist()
 
 
 def test_language_targets_are_the_next_bytes():
     data = stream()
     text = data.x_train.tobytes()
-    for x, y in _batches(data, 3, 5, 0, 16):
+    for x, y in batches(data, 3, 5, 0, 16):
         assert x.shape == y.shape == (3, 16) and x.dtype == torch.int64
         for inputs, targets in zip(x.tolist(), y.tolist(), strict=True):
             assert inputs[1:] == targets[:-1]
@@ -155,7 +154,7 @@ def test_dense_training_is_plain_gradient_descent():
     weight = model.weight.detach().double().numpy().copy()
     recipe = replace(RECIPE, weight_decay=0.01, schedule="constant")
     train(sparsify(model, "dense"), data, recipe, 5)
-    for x, y in _batches(data, 4, 6, 5, 0):
+    for x, y in batches(data, 4, 6, 5, 0):
         inputs = x.double().numpy()
         logits = inputs @ weight.T
         shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

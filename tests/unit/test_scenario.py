@@ -80,6 +80,7 @@ def test_defaults():
         "include": [],
         "exclude": [],
         "select_dtype": "float16",
+        "on": [],
     }
     assert (scenario.timed_batch, scenario.threads) == (64, 1)
     assert scenario.data_source.name == "digits"

@@ -276,3 +276,11 @@ def test_ten_trainings_reach_the_accuracy_of_pytorch():
     machine, torch_fp32 = np.array(pairs).T
     assert (machine >= 90).all()
     assert abs((machine - torch_fp32).mean()) <= 1.0, pairs
+
+
+def test_another_rate_is_the_same_program_compiled_for_it():
+    network, other = mlp(16, 24), Sgd(rate=0.03, momentum=0.9, decay=5e-4, scale=2.0**-10)
+    programs = compile_training(network, SMALL, SGD)
+    wanted = compile_training(network, SMALL, other).step
+    assert (programs.step_at(0.03).words == wanted.words).all()
+    assert programs.step_at(SGD.rate) is programs.step

@@ -1,5 +1,6 @@
 """The result in a few lines: for the terminal, and as facts for the report."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from .blocks import Fact
@@ -7,11 +8,19 @@ from .format import ratio, times
 
 DENSE = "dense"
 GEMM_PHASES = ("FF", "BP", "WU")
+EXECUTORS = {"machine": "machine", "rtl": "RTL"}
+"""What trains on the accelerator, as a reader knows it."""
 
 
 def summary_facts(document: dict[str, Any]) -> list[Fact]:
     """The headline numbers that this result has."""
-    found = (_accuracy(document), _cpu(document), _accelerator(document), _storage(document))
+    found = (
+        _accuracy(document),
+        *_on_accelerator(document),
+        _cpu(document),
+        _accelerator(document),
+        _storage(document),
+    )
     return [fact for fact in found if fact is not None]
 
 
@@ -64,6 +73,40 @@ def _accuracy(document: dict[str, Any]) -> Fact | None:
         interval = "" if own["half_width"] is None else f" ± {own['half_width']:.2f}"
         label += f"; dense {dense['mean']:.2f}{unit}, difference {own['difference']:+.2f}{interval}"
     return Fact(f"{own['mean']:.2f}{unit}", f"{label} ({_seeds(train)})", "measured")
+
+
+def _on_accelerator(document: dict[str, Any]) -> Iterator[Fact]:
+    """Accuracy of the training in FP16, on the machine and on the RTL."""
+    trained = document["on_accelerator"]
+    if trained is None:
+        return
+    for executor, name in EXECUTORS.items():
+        values = [run["accuracy"] for run in trained["runs"] if run["executor"] == executor]
+        if values:
+            mean = sum(values) / len(values)
+            difference = mean_difference(document, executor)
+            against = "" if difference is None else f"; to PyTorch {difference:+.2f} points, paired"
+            count = "one seed" if len(values) == 1 else f"{len(values)} seeds"
+            label = f"accuracy, trained in FP16 on the {name} of {trained['accelerator']}"
+            yield Fact(f"{mean:.2f} %", f"{label} ({count}){against}", "measured")
+
+
+def paired(document: dict[str, Any], executor: str) -> list[tuple[int, float, float | None]]:
+    """(seed, accuracy on the accelerator, accuracy in PyTorch) of every run of an executor."""
+    method = document["scenario"]["train"]["method"]
+    runs = document["training"]["runs"]
+    torch = {run["seed"]: run["metric"] for run in runs if run["method"] == method}
+    return [
+        (run["seed"], run["accuracy"], torch[run["seed"]])
+        for run in document["on_accelerator"]["runs"]
+        if run["executor"] == executor
+    ]
+
+
+def mean_difference(document: dict[str, Any], executor: str) -> float | None:
+    """Mean paired difference to PyTorch, in points."""
+    pairs = [own - other for _, own, other in paired(document, executor) if other is not None]
+    return sum(pairs) / len(pairs) if pairs else None
 
 
 def _seeds(train: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from .cpu import cpu_section
 from .energy import energy_section
 from .layers import layers_section
 from .limits import limits_section
+from .on_accelerator import on_accelerator_section
 from .operations import operations_section
 from .published import published_section
 from .reproduce import reproduce_section
@@ -20,6 +21,7 @@ from .summary import summary_section
 SECTIONS: dict[str, Callable[[dict[str, Any]], Section | None]] = {
     "summary": summary_section,
     "accuracy": accuracy_section,
+    "on_accelerator": on_accelerator_section,
     "accelerator": accelerator_section,
     "energy": energy_section,
     "study": study_section,
