@@ -152,7 +152,7 @@ module fp32_add #(
 
   // Round. The leading one sits in bit 27; without it the result is subnormal or zero.
 
-  logic round_up, special, overflow, zero;
+  logic round_up, special, overflow, zero, not_number;
   logic [7:0] exponent;
   logic [30:0] rounded;
 
@@ -163,10 +163,16 @@ module fp32_add #(
   assign rounded = {exponent & {8{norm1[27]}}, norm1[26:4]} + {30'd0, round_up};
   assign overflow = (&exponent) | (&rounded[30:23]);
 
+  assign not_number = special & summed_q.nan;
+
+  // One condition a field, so that it becomes the reset of the field's flip-flops.
   always_ff @(posedge clk_i) begin
-    s_o <= {summed_q.sign & ~(summed_q.subtract & zero), rounded};
-    if (special | overflow) s_o[30:0] <= {8'hff, 23'd0};
-    if (special & summed_q.nan) s_o <= 32'h7fc0_0000;
+    s_o[31]    <= summed_q.sign & ~(summed_q.subtract & zero) & ~not_number;
+    s_o[30:23] <= rounded[30:23];
+    if (special | overflow) s_o[30:23] <= 8'hff;
+    s_o[22]    <= (rounded[22] & ~(special | overflow)) | not_number;
+    s_o[21:0]  <= rounded[21:0];
+    if (special | overflow) s_o[21:0] <= '0;
   end
 
   // Pipeline registers that Latency asks for.

@@ -126,7 +126,7 @@ module stce #(
   end
 
   function automatic logic [4:0] max_latency(input logic [4:0] count);
-    return count > 5'(AddLatency) ? count : 5'(AddLatency);
+    max_latency = count > 5'(AddLatency) ? count : 5'(AddLatency);
   endfunction
 
   always_comb begin

@@ -39,7 +39,7 @@ module stce_array #(
   localparam int unsigned TokenBits = Lanes + RecordBits,
   localparam int unsigned WordLaneBits = $clog2(Lanes * Rows),
   localparam int unsigned PlanBits = 4 + 3 * RowBits + 1 + WordLaneBits,
-  localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes + 1 + PairBits + 1 + PairBits
+  localparam int unsigned WestBits = Lanes + RecordBits + 17 * Lanes + 1 + PairBits + 1 + PairBits
                                    + ReadBits + 3 + SlotBits + 2 + SlotBits + 4 + SlotBits
 ) (
   /// Clock.
@@ -93,7 +93,7 @@ module stce_array #(
   logic [Rows-1:0]                   reads, reads_last, leaves, leaves_last;
 
   logic [Rows*(Cols+1)*WestBits-1:0] west;
-  logic [(Rows+1)*Cols*16-1:0]       weight;
+  logic [(Rows+1)*Cols*17-1:0]       weight;
   logic [(Rows+1)*Cols*4-1:0]        index;
   logic [(Rows+1)*Cols*32-1:0]       bus;
   logic [Rows*Cols*32-1:0]           out;
@@ -111,19 +111,27 @@ module stce_array #(
   assign leaves_last_o = leaves_last[Rows-1];
   assign bus_o         = out[(Rows-1)*Cols*32+:Cols*32];
 
+  // The elements compute with FP17.
   for (genvar c = 0; c < Cols; c++) begin : gen_skew
+    logic [16:0] wide;
+
+    fp16_to_fp17 u_wide (
+      .a_i(weights_i[16*c+:16]),
+      .r_o(wide)
+    );
+
     if (c == 0) begin : gen_none
-      assign weight[15:0] = weights_i[15:0];
+      assign weight[16:0] = wide;
       assign index[3:0]   = indices_i[3:0];
     end else begin : gen_delay
-      logic [20*(c+1)-1:0] taps;
-      logic [20*c-1:0]     taps_q;
+      logic [21*(c+1)-1:0] taps;
+      logic [21*c-1:0]     taps_q;
 
-      assign taps = {taps_q, indices_i[4*c+:4], weights_i[16*c+:16]};
+      assign taps = {taps_q, indices_i[4*c+:4], wide};
 
-      always_ff @(posedge clk_i) taps_q <= taps[20*c-1:0];
+      always_ff @(posedge clk_i) taps_q <= taps[21*c-1:0];
 
-      assign {index[4*c+:4], weight[16*c+:16]} = taps[20*c+:20];
+      assign {index[4*c+:4], weight[17*c+:17]} = taps[21*c+:21];
     end
   end
 
@@ -187,9 +195,9 @@ module stce_array #(
         .rst_ni,
         .west_i  (west[(r*(Cols+1)+c)*WestBits+:WestBits]),
         .east_o  (west[(r*(Cols+1)+c+1)*WestBits+:WestBits]),
-        .weight_i(weight[(r*Cols+c)*16+:16]),
+        .weight_i(weight[(r*Cols+c)*17+:17]),
         .index_i (index[(r*Cols+c)*4+:4]),
-        .weight_o(weight[((r+1)*Cols+c)*16+:16]),
+        .weight_o(weight[((r+1)*Cols+c)*17+:17]),
         .index_o (index[((r+1)*Cols+c)*4+:4]),
         .bus_i   (bus[(r*Cols+c)*32+:32]),
         .bus_o   (bus[((r+1)*Cols+c)*32+:32]),

@@ -161,7 +161,7 @@ module stce_feeder #(
     if (bank_i.is_packed) begin
       filled = (filled + (ChunkBits+2)'(bank_i.m - 5'd1)) >> m_log2_i << m_log2_i;
     end
-    return (ChunkBits+1)'((filled + (ChunkBits+2)'(ActLanes - 1)) >> WordLaneBits);
+    words_of = (ChunkBits+1)'((filled + (ChunkBits+2)'(ActLanes - 1)) >> WordLaneBits);
   endfunction
 
   assign words_of_fold = plan_count_i[(RowBits+1)*parity_q+:RowBits+1];

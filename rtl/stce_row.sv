@@ -42,7 +42,7 @@ module stce_row #(
   localparam int unsigned TokenBits = Lanes + RecordBits,
   localparam int unsigned WordLaneBits = $clog2(Lanes * Rows),
   localparam int unsigned PlanBits = 4 + 3 * RowBits + 1 + WordLaneBits,
-  localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes + 1 + PairBits + 1 + PairBits
+  localparam int unsigned WestBits = Lanes + RecordBits + 17 * Lanes + 1 + PairBits + 1 + PairBits
                                    + ReadBits + 3 + SlotBits + 2 + SlotBits + 4 + SlotBits
 ) (
   /// Clock.
@@ -461,7 +461,17 @@ module stce_row #(
     end
   end
 
-  assign west_o = {feed_we, feed_addr, feed_data,
+  // The elements compute with FP17.
+  logic [17*Lanes-1:0] feed_wide;
+
+  for (genvar i = 0; i < Lanes; i++) begin : gen_wide
+    fp16_to_fp17 u_wide (
+      .a_i(feed_data[16*i+:16]),
+      .r_o(feed_wide[17*i+:17])
+    );
+  end
+
+  assign west_o = {feed_we, feed_addr, feed_wide,
                    pair_valid && pair_row == RowBits'(Row), pair_waddr,
                    stored, pair_raddr, read_addr,
                    op_sel, op_odd, op_slot, sum_we, shadow_we, sum_slot,

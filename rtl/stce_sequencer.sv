@@ -248,17 +248,17 @@ module stce_sequencer #(
     span_t words;
     words = span_t'(count) > span_t'(records_i) ? span_t'(count) : span_t'(records_i);
     if ((32'd1 << m_log2_i) > ActLanes) words = span_t'(records_i);
-    return words << two;
+    step_reads = words << two;
   endfunction
 
   // d: a row begins a step so much later than the row above it.
   function automatic span_t row_delay(input logic [4:0] entry_cycles);
-    return span_t'(bank_i.n) * span_t'(entry_cycles) - span_t'(entry_cycles)
-         + span_t'(AddLatency + 1);
+    row_delay = span_t'(bank_i.n) * span_t'(entry_cycles) - span_t'(entry_cycles)
+              + span_t'(AddLatency + 1);
   endfunction
 
   function automatic span_t longer(input span_t a, input span_t b);
-    return a > b ? a : b;
+    longer = a > b ? a : b;
   endfunction
 
   span_t                       reads_q, step_time, next_time, gained, owed_q, delay, next_delay;

@@ -1,5 +1,7 @@
 /// Unified sparse processing element: one FP16 product and one FP32 addition a cycle.
 ///
+/// Activations and weights come as FP17 (fp16_to_fp17), in which no number is subnormal.
+///
 /// It picks the activation that an index names from the group in its LUTRAM, multiplies it with the
 /// weight, and adds to one of `2 ** SlotBits` sums in turn. Three small memories hold sums: those
 /// that are being added to, the first values of this tile and the next one (`first`), and the results
@@ -15,7 +17,7 @@
 ///
 /// Not here: every decision. Control is decoded once a row (stce_row) and arrives at its time.
 module uspe #(
-  /// FP16 that arrive in a cycle, a power of two.
+  /// Activations that arrive in a cycle, a power of two.
   parameter int unsigned Lanes = 1,
   /// Bits of a record address of the group memory; a record is `Lanes` values.
   parameter int unsigned RecordBits = 4,
@@ -30,7 +32,7 @@ module uspe #(
   localparam int unsigned LaneBits = Lanes > 1 ? $clog2(Lanes) : 0,
   localparam int unsigned ReadBits = RecordBits + LaneBits,
   /// Bits of the control and data that come from the west; the order is that of the concatenation.
-  localparam int unsigned WestBits = Lanes + RecordBits + 16 * Lanes  // group memory, write
+  localparam int unsigned WestBits = Lanes + RecordBits + 17 * Lanes  // group memory, write
                                    + 1 + PairBits                     // pair store, write
                                    + 1 + PairBits + ReadBits          // operands
                                    + 3 + SlotBits                     // adder operand
@@ -45,12 +47,12 @@ module uspe #(
   input  logic [WestBits-1:0] west_i,
   /// The same for the east, a cycle later.
   output logic [WestBits-1:0] east_o,
-  /// Weight from the north, FP16.
-  input  logic [15:0]         weight_i,
+  /// Weight from the north, FP17.
+  input  logic [16:0]         weight_i,
   /// Its position in the group.
   input  logic [3:0]          index_i,
   /// Both for the south, a cycle later.
-  output logic [15:0]         weight_o,
+  output logic [16:0]         weight_o,
   output logic [3:0]          index_o,
   /// Bus from the north: first values, results of the rows above, or (WS) partial sums; FP32.
   input  logic [31:0]         bus_i,
@@ -64,7 +66,7 @@ module uspe #(
 
   logic [Lanes-1:0]      feed_we;
   logic [RecordBits-1:0] feed_addr;
-  logic [16*Lanes-1:0]   feed_data;
+  logic [17*Lanes-1:0]   feed_data;
   logic                  pair_we;
   logic [PairBits-1:0]   pair_waddr;
   logic                  stored;  // weight and index come from the pair store
@@ -92,8 +94,8 @@ module uspe #(
 
   // Weight and index.
 
-  logic [19:0] pairs_q [2**PairBits];
-  logic [15:0] weight;
+  logic [20:0] pairs_q [2**PairBits];
+  logic [16:0] weight;
   logic [3:0]  index;
 
   always_ff @(posedge clk_i) begin
@@ -107,25 +109,25 @@ module uspe #(
   // Activation. The address is that of the group's first value; groups are aligned.
 
   logic [ReadBits-1:0] value_addr;
-  logic [15:0]         values [Lanes];
-  logic [15:0]         activation;
+  logic [17*Lanes-1:0] values;
+  logic [16:0]         activation;
 
   assign value_addr = read_addr | ReadBits'(index);
 
   for (genvar lane = 0; lane < Lanes; lane++) begin : gen_lane
-    logic [15:0] group_q [2**RecordBits];
+    logic [16:0] group_q [2**RecordBits];
 
     always_ff @(posedge clk_i) begin
-      if (feed_we[lane]) group_q[feed_addr] <= feed_data[16*lane+:16];
+      if (feed_we[lane]) group_q[feed_addr] <= feed_data[17*lane+:17];
     end
 
-    assign values[lane] = group_q[value_addr[ReadBits-1:LaneBits]];
+    assign values[17*lane+:17] = group_q[value_addr[ReadBits-1:LaneBits]];
   end
 
   if (Lanes == 1) begin : gen_one
-    assign activation = values[0];
+    assign activation = values;
   end else begin : gen_select
-    assign activation = values[value_addr[LaneBits-1:0]];
+    assign activation = values[17*value_addr[LaneBits-1:0]+:17];
   end
 
   // Small groups have short positions.
@@ -139,7 +141,7 @@ module uspe #(
   logic [31:0] first_q [2**(SlotBits+1)];
   logic [31:0] shadow_q [2**SlotBits];
 
-  fp16_mul #(
+  fp17_mul #(
     .Latency(MulLatency)
   ) u_mul (
     .clk_i,

@@ -7,7 +7,9 @@ _WUVE = ("tests/rtl/test_wuve.py", "-k", "bits_and_cycles")
 COVERS: dict[str, tuple[str, ...]] = {
     "delay_line": _WUVE,
     "fp16_mul": _FP,
+    "fp16_to_fp17": _FP,
     "fp16_to_fp32": _FP,
+    "fp17_mul": _FP,
     "fp32_add": _FP,
     "fp32_mul": _FP,
     "fp32_to_fp16": _FP,
