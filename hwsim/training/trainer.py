@@ -70,7 +70,9 @@ class Trainer:
         the forward pass of a batch overflows.
         """
         steps = repeat(self.programs.optimizer.rate) if rates is None else rates
-        for number, ((batch, following), rate) in enumerate(zip(pairwise(batches), steps)):  # noqa: B905
+        for number, ((batch, following), rate) in enumerate(
+            zip(pairwise(batches), steps, strict=False)
+        ):
             if number == 0:
                 self._forward(batch)
             yield self._step(batch, following, rate)
