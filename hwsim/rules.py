@@ -53,7 +53,7 @@ class FieldRule:
 
 
 FIELDS: dict[str, FieldRule] = {
-    "rows": FieldRule("array rows R; a scratchpad word is R FP16", "PEs", 2, 128, True),
+    "rows": FieldRule("array rows R; a word of ACT is a * R FP16", "PEs", 2, 128, True),
     "cols": FieldRule("array columns C, and accumulator banks", "PEs", 2, 128, True),
     "group_max": FieldRule("largest M; activations a PE selects from", "values", 2, 16, True),
     "n_max": FieldRule("largest N; weights a PE holds of one group", "values", 1, 16, True),

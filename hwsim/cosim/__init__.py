@@ -15,7 +15,7 @@ from .bench import arguments, shared_memory
 from .build import Build, build
 from .design import Design
 from .run import Outcome, run, run_main, simulate
-from .sources import BENCHES, RTL
+from .sources import BENCHES, RTL, folders
 from .toolchain import Toolchain, find_toolchain
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "arguments",
     "build",
     "find_toolchain",
+    "folders",
     "run",
     "run_main",
     "shared_memory",

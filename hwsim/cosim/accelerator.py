@@ -129,7 +129,7 @@ def accelerator_design(
     return Design(
         top,
         {**rtl_parameters(config), **(parameters or {})},
-        folders=(*folders, sources.RTL, sources.BENCHES),
+        folders=(*folders, *sources.folders()),
         **options,
     )
 
@@ -139,10 +139,11 @@ def run_programs(
     cases: Sequence[Case],
     timeout_cycles: int = 1_000_000,
     module: str = "accelerator_bench",
+    **options: Any,
 ) -> list[RtlResult]:
     """Run cases one after the other without a reset between them. Raises RunError.
 
-    module: the bench that goes with the design's top.
+    module: the bench that goes with the design's top. options: of `run`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -150,7 +151,7 @@ def run_programs(
             json.dumps([write_case(folder, i, c) for i, c in enumerate(cases)])
         )
         given = {"folder": scratch, "timeout_cycles": timeout_cycles}
-        outcome = simulate(design, module, arguments=given)
+        outcome = simulate(design, module, arguments=given, **options)
         if not (folder / RESULTS).exists():
             raise RunError(f"the simulation wrote no results\n{outcome.output}")
         listed = json.loads((folder / RESULTS).read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge
+from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 
 from hwsim import cosim
 from hwsim.cosim.accelerator import CASES, RESULTS
@@ -15,6 +15,7 @@ from hwsim.isa import Unit
 
 PROGRAM_BYTES = 1 << 22
 COMMANDS = 1 << 10
+PERIOD_NS = 10
 END, WRITE, READ, WAIT = range(4)
 
 
@@ -106,7 +107,8 @@ class Bench:
         dut.fault_i.value = case["fault"]
         dut.go_i.value = 1
         finished = RisingEdge(dut.done_o)
-        came = await First(finished, ClockCycles(dut.clk_i, self.timeout_cycles))
+        # ClockCycles would wake Python in every cycle.
+        came = await First(finished, Timer(self.timeout_cycles * PERIOD_NS, "ns"))
         if came is not finished:
             await self.reset()
             return False
@@ -123,7 +125,7 @@ async def run_cases(dut):
     cases = json.loads((folder / CASES).read_text())
     sizes = [np.load(folder / f"image{i}.npy", mmap_mode="r").size for i in range(len(cases))]
     bench = Bench(dut, folder, given["timeout_cycles"], max(sizes))
-    Clock(dut.clk_i, 10, "ns").start()
+    Clock(dut.clk_i, PERIOD_NS, "ns").start()
     await bench.reset()
     results = [await bench.run(number, case) for number, case in enumerate(cases)]
     (folder / RESULTS).write_text(json.dumps(results))

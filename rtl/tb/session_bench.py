@@ -4,7 +4,7 @@ from multiprocessing.connection import Client
 from pathlib import Path
 
 import cocotb
-from accelerator_bench import Bench
+from accelerator_bench import PERIOD_NS, Bench
 from cocotb.clock import Clock
 
 from hwsim import cosim
@@ -14,7 +14,7 @@ from hwsim import cosim
 async def serve(dut):
     given = cosim.arguments()
     bench = Bench(dut, Path(given["folder"]), given["timeout_cycles"], given["dram_bytes"])
-    Clock(dut.clk_i, 10, "ns").start()
+    Clock(dut.clk_i, PERIOD_NS, "ns").start()
     await bench.reset()
     with Client(given["socket"]) as host:
         while (case := host.recv()) is not None:

@@ -34,6 +34,13 @@ module tb_top #(
   input  logic [39:0] fault_i
 );
 
+  // Registers may start at anything: until a reset has been clocked, there is one.
+  logic was_reset, rst_n;
+
+  initial was_reset = 1'b0;
+  always @(posedge clk_i) if (!rst_ni) was_reset <= 1'b1;
+  assign rst_n = rst_ni && was_reset;
+
   logic irq;
   logic [3:0] fetch_valid;
   logic [159:0] fetch_address;
@@ -58,7 +65,7 @@ module tb_top #(
     .Number(2)
   ) u_host (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n),
     .go_i,
     .done_o,
     .irq_i    (irq),
@@ -86,7 +93,7 @@ module tb_top #(
     logic [FetchLatency*128-1:0] pipe_q;
 
     always @(posedge clk_i) begin
-      if (fetch_valid[unit]) begin
+      if (rst_n && fetch_valid[unit]) begin
         tb_mem_pkg::dpi_mem_read(1, int'(fetch_address[40*unit+:40] >> 4), 16, word);
       end
       pipe_q <= (FetchLatency * 128)'({pipe_q, word[127:0]});
@@ -117,7 +124,7 @@ module tb_top #(
     .WatchdogCycles      (WatchdogCycles)
   ) u_dut (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n),
     .irq_o          (irq),
     .fetch_valid_o  (fetch_valid),
     .fetch_address_o(fetch_address),
@@ -171,7 +178,7 @@ module tb_top #(
     .AxiBytes(AxiBytes)
   ) u_dram (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n),
     .latency_cycles_i,
     .bytes_per_cycle_i,
     .stall_i,
@@ -206,7 +213,7 @@ module tb_top #(
     .Outstanding(Outstanding)
   ) u_checker (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n),
     .awaddr_i (axi_awaddr),
     .awlen_i  (axi_awlen),
     .awsize_i (axi_awsize),

@@ -81,6 +81,8 @@ def test_contents(wheel):
     assert {"hwsim/energy.yaml", "hwsim/area.yaml"} <= names
     tracked = call("git", "ls-files", "cosparse", "algos", "kernels", "hwsim", cwd=ROOT).split()
     assert {name for name in tracked if name.endswith(".py")} <= names
+    rtl = call("git", "ls-files", "rtl", cwd=ROOT).split()
+    assert {f"cosparse/_data/{name}" for name in rtl} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
 
 
@@ -105,6 +107,7 @@ def test_list_and_doctor_from_an_empty_folder(installed, tmp_path):
         "resnet50-timing",
         "bring-your-own",
         "sat_reconstruction",
+        "train-on-rtl",
     } == set(names["scenarios"])
     checks = {
         c["name"]: c
@@ -120,6 +123,18 @@ def test_quickstart_runs_from_an_empty_folder(installed, tmp_path):
     assert {"results.json", "report.html", "report.md"} <= {path.name for path in folder.iterdir()}
     assert len(out.splitlines()) == 5
     assert str(folder.relative_to(tmp_path) / "report.html") in out
+
+
+def test_a_model_builds_and_runs_from_an_empty_folder(installed, tmp_path):
+    code = (
+        "from hwsim import cosim;"
+        "design = cosim.Design('tb_ram', {'Lanes': 4, 'LaneBits': 16});"
+        "done = cosim.simulate(design, 'ram_bench', arguments={'cycles': 100, 'shared': True});"
+        "print(cosim.RTL, *done.passed)"
+    )
+    where, passed = call(installed / "python", "-c", code, cwd=tmp_path).split()
+    assert Path(where).is_relative_to(installed.parent)
+    assert passed == "random_traffic"
 
 
 def test_kernels_is_ours_beside_transformers(installed, tmp_path):

@@ -10,14 +10,10 @@ from random import Random
 import pytest
 
 from hwsim.config import AcceleratorConfig
-from hwsim.cosim import RTL
 from hwsim.cosim.accelerator import accelerator_design
 from tests.programs import random_image, random_program
+from tests.programs.coverage import Coverage
 from tests.rtl.law import Job, check_law, check_under_stalls
-
-pytestmark = pytest.mark.skipif(
-    not (RTL / "stce.sv").exists(), reason="rtl/stce.sv is not there; rtl/tb/stce.sv stands in"
-)
 
 CONFIGS = {
     "4x4": AcceleratorConfig.preset("sat-4x4", activation_kib=2, weight_kib=2, accumulator_kib=2),
@@ -96,7 +92,7 @@ NIGHTLY_CONFIGS = {
 }
 
 COUNT = 50
-NIGHTLY_COUNT = 850
+NIGHTLY_COUNT = 950
 
 
 def job(name: str, seed: int) -> Job:
@@ -113,6 +109,15 @@ def job(name: str, seed: int) -> Job:
 
 def design(name):
     return accelerator_design((CONFIGS | NIGHTLY_CONFIGS)[name])
+
+
+def test_these_programs_meet_every_corner():
+    coverage = Coverage()
+    for name in CONFIGS:
+        for seed in range(COUNT):
+            config, program, _ = job(name, seed)
+            coverage.add(config, program)
+    assert coverage.missing == [], coverage.table()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

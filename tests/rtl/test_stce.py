@@ -40,11 +40,14 @@ CONFIGS = {
 }
 
 
-def simulate(mapping, seeds, corners=(), folders=(cosim.RTL, cosim.BENCHES), **fixed):
-    """The random MATMULs of these seeds; fixed: registers that all of them share."""
+def simulate(mapping, seeds, corners=(), folders=(), **fixed):
+    """The random MATMULs of these seeds; fixed: registers that all of them share.
+
+    folders: searched before the usual ones.
+    """
     config = AcceleratorConfig.from_mapping(mapping)
     parameters = {name: getattr(config, field) for name, field in PARAMETERS.items()}
-    design = cosim.Design("tb_stce", parameters, folders=folders)
+    design = cosim.Design("tb_stce", parameters, folders=(*folders, *cosim.folders()))
     arguments = {"config": mapping, "seeds": list(seeds), "corners": list(corners), "fixed": fixed}
     cosim.simulate(design, "stce_bench", arguments=arguments)
 
@@ -92,4 +95,4 @@ def test_a_broken_unit_is_caught(module, correct, wrong, tmp_path):
     assert source.count(correct) == 1
     (tmp_path / f"{module}.sv").write_text(source.replace(correct, wrong))
     with pytest.raises(RunError, match=r"AssertionError|outside memory"):
-        simulate(CONFIGS["sat-4x4"], range(250), folders=(tmp_path, cosim.RTL, cosim.BENCHES))
+        simulate(CONFIGS["sat-4x4"], range(250), folders=(tmp_path,))

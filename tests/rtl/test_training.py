@@ -1,39 +1,33 @@
 """Training on the RTL: after every step, memory and cycles are those of machine and timing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cosparse.spec import RunError
 from hwsim import AcceleratorConfig, machine
-from hwsim.cosim import RTL
 from hwsim.cosim.session import Session
 from hwsim.isa import Instruction, Op, Space, Unit, configure
 from hwsim.program import Program
-from hwsim.timing import cycles
 from hwsim.training import Trainer, compile_training
+from tests.rtl.law import wrong_bits, wrong_times
 from tests.unit.test_training import MIDDLE, NETWORKS, SGD, SMALL, digits, initial, learned, mlp
-
-pytestmark = pytest.mark.skipif(
-    not (RTL / "stce.sv").exists(), reason="rtl/stce.sv is not there; rtl/tb/stce.sv stands in"
-)
 
 STEPS = 2
 DRAM_BYTES = 1 << 20
 
 
 class Checked:
-    """An executor: the RTL, held to the machine and to the timing model."""
+    """An executor: the RTL, held to machine, timing model and engine."""
 
     def __init__(self, session: Session, config: AcceleratorConfig) -> None:
         self.session, self.config, self.runs = session, config, 0
 
     def __call__(self, program, memory):
         done = self.session(program, memory)
-        expected = machine.run(program, self.config, memory)
-        where = f"{program.name}, run {self.runs}"
-        np.testing.assert_array_equal(done.memory.image, expected.memory.image, where)
-        assert done.nonfinite == expected.nonfinite, where
-        assert done.rtl.cycles == cycles(program, self.config), where
+        job = self.config, program, memory.image
+        assert wrong_bits(job, done.rtl) + wrong_times(job, done.rtl) == [], f"run {self.runs}"
         self.runs += 1
         return done
 
@@ -56,17 +50,30 @@ def test_steps_on_sat_4x4(name, small):
 
 
 def test_a_step_that_overflows_is_undone_on_rtl(small):
-    network = mlp(16, 24)
+    network, parameters = mlp(16, 24), initial(mlp(16, 24))
+    programs = compile_training(network, SMALL, replace(SGD, scale=2.0**-22))
+    trainer = Trainer(programs, parameters, Checked(small, SMALL))
+    assert [record.undone for record in trainer.run(digits(network, 3))] == [True] * 2
+    kept = programs.read(trainer.memory)
+    for name, array in parameters.items():
+        np.testing.assert_array_equal(kept[name], array, name)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_compiled_step_needs_no_instruction_queue(name):
+    """One entry: later, with the same bits."""
+    network = NETWORKS[name][0]()
     programs = compile_training(network, SMALL, SGD)
-    trainer = Trainer(programs, initial(network), Checked(small, SMALL))
-    weights = trainer.memory
-    batch, following = digits(network, 2)
-    given = {"input": batch.x, "next input": following.x}
-    given["logits.gradient"] = np.full((16, 10), np.inf, np.float16)
-    done = small(programs.step, programs.written(weights, given))
-    assert done.nonfinite
-    (record,) = trainer.run([batch, following])
-    assert not record.undone
+    with Session(SMALL, DRAM_BYTES, parameters={"QueueDepth": 1}) as session:
+
+        def executor(program, memory):
+            done = session(program, memory)
+            assert wrong_bits((SMALL, program, memory.image), done.rtl) == []
+            return done
+
+        trainer = Trainer(programs, initial(network), executor)
+        assert len(list(trainer.run(digits(network, 2)))) == 1
 
 
 def test_a_program_that_fails_leaves_the_session_usable(small):
