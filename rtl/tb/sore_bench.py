@@ -3,7 +3,7 @@
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
 from sore_cases import Case, Scoreboard, Source, all_cases, packed, result
 
 from hwsim import AcceleratorConfig
@@ -11,6 +11,8 @@ from hwsim.cosim import arguments, shared_memory
 from hwsim.machine.scratchpads import Scratchpads
 
 LIST = 64
+CLOCK_NS = 10
+IDLE_CYCLES = 1000
 
 
 class Bench:
@@ -27,7 +29,7 @@ class Bench:
         self.scoreboard = Scoreboard(config, pads)
 
     async def reset(self) -> None:
-        Clock(self.dut.clk_i, 10, "ns").start()
+        Clock(self.dut.clk_i, CLOCK_NS, "ns").start()
         self.dut.rst_ni.value = 0
         self.dut.start_i.value = 0
         await ClockCycles(self.dut.clk_i, 3)
@@ -42,9 +44,15 @@ class Bench:
         self.dut.start_i.value = 1
         await ClockCycles(self.dut.clk_i, 1)
         self.dut.start_i.value = 0
-        await RisingEdge(self.dut.done_o)
+        await self._end(sum(expected) + sum(case.gap for case in batch) + IDLE_CYCLES)
         await ClockCycles(self.dut.clk_i, 2)
         self._compare(batch, expected)
+
+    async def _end(self, cycles: int) -> None:
+        try:
+            await with_timeout(RisingEdge(self.dut.done_o), cycles * CLOCK_NS, "ns")
+        except SimTimeoutError as error:
+            raise AssertionError(f"not done after {cycles} cycles") from error
 
     def _prepare(self, batch: list[Case]) -> list[int]:
         pads = self.scoreboard.pads

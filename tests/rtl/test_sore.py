@@ -8,7 +8,7 @@ from hwsim import AcceleratorConfig, cosim
 PRESETS = {name: {"preset": name} for name in ("sat-4x4", "sat-8x8")}
 OTHERS = {
     "one lane": ("sat-4x4", {"sore_lanes": 1, "group_max": 2, "n_max": 1}),
-    "parts of words": ("sat-8x8", {"sore_lanes": 2, "rows": 4, "n_max": 4}),
+    "parts of words": ("sat-8x8", {"sore_lanes": 4, "rows": 4, "n_max": 4}),
     "more lanes than M": (
         "sat-8x8",
         {"rows": 16, "cols": 16, "sore_lanes": 16, "group_max": 8, "n_max": 8},
@@ -76,4 +76,4 @@ def test_a_broken_unit_is_caught(module, correct, wrong, tmp_path):
     assert source.count(correct) == 1
     (tmp_path / f"{module}.sv").write_text(source.replace(correct, wrong))
     with pytest.raises(RunError, match="AssertionError"):
-        simulate(PRESETS["sat-4x4"], 150, folders=(tmp_path, cosim.RTL, cosim.BENCHES))
+        simulate(CONFIGS["parts of words"], 150, folders=(tmp_path, cosim.RTL, cosim.BENCHES))
