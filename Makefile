@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
-run: $(VENV)/.run ## Set up, train digits with BDWP 2:8, measure, simulate, write the report
+run: $(VENV)/.run ## Set up, train digits with BDWP 2:8, measure, simulate, run RTL, write the report
 	$(BIN)/cosparse run quickstart
 
 test: $(VENV)/.test lint docs ## Set up, lint, build the docs, run the tests
@@ -50,10 +50,10 @@ $(VENV)/bin/python:
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing cosparse and what it needs into $(VENV) (about two minutes the first time)"
 	@$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[rtl]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing the development tools into $(VENV)"
-	@$(PIP) --editable '.[dev,models,rtl]'
+	@$(PIP) --editable '.[dev,models]'
 	@touch $@

@@ -176,6 +176,63 @@ def _print_programs(
         print(f"{timeline}: {cycles:,} cycles on {config.name}, timeline in {out}")
 
 
+@app.command()
+def cosim(
+    target: Annotated[str, typer.Argument(help="A scenario, or a workload: .json, .csv, .onnx.")],
+    accelerator: Annotated[
+        str | None,
+        typer.Option(
+            "--accelerator",
+            "--preset",
+            help="Preset, such as sat-4x4, or YAML file in place of the scenario's accelerator.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Batch in place of the scenario's.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="LAYER or LAYER:PHASE, wildcards, commas between; default all."
+        ),
+    ] = None,
+    limit: Annotated[
+        float, typer.Option(min=0, help="Seconds of simulation, the shortest programs first.")
+    ] = 60,
+    random: Annotated[
+        bool, typer.Option("--random", help="Random weights in place of the network's.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random operands.")] = 0,
+    vcd: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep waves of programs that differ, and of those of --layers."
+        ),
+    ] = None,
+    trust: TrustOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a training step's programs on the RTL; compare every byte and cycle with the simulator."""
+    from cosparse.flow.cosim import Selection, cosimulate_target
+
+    chosen = tuple(name.strip() for name in (layers or "").split(",") if name.strip())
+    section = cosimulate_target(
+        target,
+        accelerator,
+        Selection(products=chosen, seconds=limit, seed=seed, vcd=vcd),
+        batch=batch,
+        random=random,
+        trust=trust,
+        reporter=_reporter(json),
+    )
+    if json:
+        _print_json(section)
+    else:
+        _print_cosimulation(section)
+    if section["different"] or not section["layers"]:
+        raise typer.Exit(1)
+
+
 @bench_app.command("cpu")
 def bench_cpu(
     threads: Annotated[int, typer.Option(min=1, help="Threads for kernels and baselines.")] = 1,
@@ -352,6 +409,33 @@ def _print_simulation(section: dict[str, Any]) -> None:
         print(
             f"{name:10} {step['cycles']:>16,} cycles a step, {step['milliseconds']:.3f} ms{against}"
         )
+
+
+def _print_cosimulation(section: dict[str, Any]) -> None:
+    rows = section["layers"]
+    columns = ("layer", "phase", "what", "dataflow", "instructions", "cycles predicted",
+               "cycles counted", "bytes compared", "verdict")  # fmt: skip
+    table = [
+        (r["name"], r["phase"], r["what"], r["dataflow"] or "-", f"{r['instructions']:,}",
+         f"{r['predicted']:,}", f"{r['counted']:,}", f"{r['bytes']:,}",
+         "equal" if r["equal"] else "DIFFERS")
+        for r in rows
+    ]  # fmt: skip
+    _print_table(columns, table)
+    for row in rows:
+        for line in row["differences"]:
+            print(f"  {line}")
+        if "vcd" in row:
+            print(f"waves of {row['name']}:{row['phase']}: {row['vcd']}")
+    print()
+    for left in section["left_out"]:
+        print(f"not run: {left['name']}:{left['phase']}: {left['why']}")
+    equal = len(rows) - section["different"]
+    print(
+        f"{equal} of {len(rows)} programs equal on the RTL of {section['accelerator']['name']}: "
+        f"{section['cycles_counted']:,} cycles counted, {section['cycles_predicted']:,} predicted, "
+        f"{section['bytes_compared']:,} bytes of memory compared"
+    )
 
 
 def _print_provenance(provenance: dict[str, Any]) -> None:

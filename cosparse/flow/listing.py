@@ -23,7 +23,7 @@ def names() -> dict[str, dict[str, str]]:
         "formats": {name: (kind.__doc__ or "").split(";")[0] for name, kind in FORMATS.items()},
         "accelerators": {name: _accelerator(name) for name in PRESETS},
         "dataflows": dict.fromkeys(DATAFLOWS, ""),
-        "backends": dict.fromkeys(BACKENDS, ""),
+        "backends": BACKENDS,
     }
 
 

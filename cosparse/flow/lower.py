@@ -14,15 +14,16 @@ DENSE = "dense"
 
 
 def lower_all(
-    scenario: Scenario, network: Network
+    scenario: Scenario, network: Network, batch: int | None = None
 ) -> tuple[dict[str, Workload], dict[str, LayerPlan]]:
     """The step of every method of the scenario and of dense, and the plans of its own method.
 
-    Raises UnsupportedError for a method that would leave every layer dense.
+    batch: in place of the scenario's. Raises UnsupportedError for a method that would leave every layer
+    dense.
     """
     spec = scenario.train
     model = network.build(spec.seeds[0])
-    step = capture(model, network.sample(scenario.timed_batch))
+    step = capture(model, network.sample(batch or scenario.timed_batch))
     step = step.only(tuple(map(Phase, scenario.phases)))
     plans = {
         method: plan_layers(

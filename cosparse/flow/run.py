@@ -13,6 +13,7 @@ from algos.plan import LayerPlan
 from algos.sparsified import Sparsified
 from cosparse.spec import GEMM_PHASES, NM, PackedTensor, Phase, Workload
 
+from .cosim import count_rtl
 from .lower import DENSE, lower_all
 from .measurement import measure_cpu
 from .network import Network, check_forward, resolve_network
@@ -120,7 +121,9 @@ def _compute(
             f"{scenario.threads} thread(s)"
         )
         document["measured"] = measure_cpu(step, model, scenario.threads, reporter)
-    document["not_measured"] = _not_measured(scenario, seed)
+    if "rtl" in scenario.backends:
+        document["rtl"] = count_rtl(scenario, network, model, reporter)
+    document["not_measured"] = _not_measured(scenario, seed, document["rtl"])
     return document
 
 
@@ -151,6 +154,7 @@ def _begin(scenario: Scenario, network: Network) -> dict[str, Any]:
         "storage": [],
         "measured": None,
         "simulated": None,
+        "rtl": None,
         "study": None,
         "not_measured": [],
     }
@@ -163,7 +167,9 @@ def _training(results: list[TrainingResult]) -> dict[str, Any]:
     }
 
 
-def _not_measured(scenario: Scenario, trained_seed: int | None) -> list[dict[str, str]]:
+def _not_measured(
+    scenario: Scenario, trained_seed: int | None, rtl: dict[str, Any] | None
+) -> list[dict[str, str]]:
     """What a reader could expect in the report and does not find, and why."""
     method = scenario.train.method
     missing = [
@@ -175,9 +181,10 @@ def _not_measured(scenario: Scenario, trained_seed: int | None) -> list[dict[str
             "assumed in its configuration, not from timing closure",
         ),
     ]
-    if "rtl" not in scenario.train.on:
-        why = "cycles are simulated, not counted in RTL; `train: {on: [rtl]}` trains an MLP on it"
-        missing.append(("RTL", why))
+    if rtl is None and "rtl" not in scenario.train.on:
+        missing.append(("RTL", "the scenario does not list the backend 'rtl'"))
+    elif rtl is not None and rtl["skipped"]:
+        missing.append(("RTL", rtl["skipped"]))
     if "cpu" not in scenario.backends:
         missing.append(("CPU kernels", "the scenario does not list the backend 'cpu'"))
     if "simulator" not in scenario.backends:

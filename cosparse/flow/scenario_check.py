@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from algos.methods import METHODS
 from algos.models import MODELS
-from cosparse.spec import NM, ScenarioError, parse_pattern
+from cosparse.spec import NM, ConfigError, ScenarioError, parse_pattern
 from hwsim.config import AcceleratorConfig, check_mapping
+from hwsim.cosim.accelerator import rtl_parameters
 from hwsim.rules import Problem as ConfigProblem
 
 from .document import KeyPath, Problem
@@ -249,23 +250,28 @@ def _accelerator_can_train(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _accelerator_is_legal(scenario: Scenario) -> Iterator[Problem]:
+    yield from _legal(scenario.accelerator, scenario, ("accelerator",))
+
+
+def _legal(given: dict[str, Any], scenario: Scenario, path: KeyPath) -> Iterator[Problem]:
     """In the scenario, or in the accelerator's own file, which then gives the second position."""
-    given = scenario.accelerator
     if "file" in given:
-        yield from _accelerator_file(scenario)
+        yield from _accelerator_file(given, scenario, path)
         return
     for found in check_mapping(given):
-        at = ("accelerator", found.field) if found.field in given else ("accelerator",)
+        at = (*path, found.field) if found.field in given else path
         yield Problem(at, found.message)
 
 
-def _accelerator_file(scenario: Scenario) -> Iterator[Problem]:
-    at = ("accelerator", "file")
-    name = scenario.accelerator["file"]
-    overrides = [key for key in scenario.accelerator if key != "file"]
+def _accelerator_file(
+    given: dict[str, Any], scenario: Scenario, path: KeyPath
+) -> Iterator[Problem]:
+    at = (*path, "file")
+    name = given["file"]
+    overrides = [key for key in given if key != "file"]
     if overrides:
         message = f"expected 'file' alone, got '{overrides[0]}' beside it"
-        yield Problem(("accelerator", overrides[0]), message)
+        yield Problem((*path, overrides[0]), message)
         return
     if not isinstance(name, str) or not name:
         yield Problem(at, f"expected the name of a YAML file, got {show(name)}")
@@ -283,10 +289,15 @@ def _in_own_file(problem: ConfigProblem) -> Problem:
 
 
 def _pattern_fits_accelerator(scenario: Scenario) -> Iterator[Problem]:
-    pattern = scenario.train.parsed_pattern
     simulated = scenario.train.prunes and "simulator" in scenario.backends
     config = _config_or_none(scenario)
-    if not simulated or config is None or not isinstance(pattern, NM):
+    if simulated and config is not None:
+        yield from _pattern_fits(scenario, config)
+
+
+def _pattern_fits(scenario: Scenario, config: AcceleratorConfig) -> Iterator[Problem]:
+    pattern = scenario.train.parsed_pattern
+    if not isinstance(pattern, NM):
         return
     sizes = {"M": (pattern.m, "group_max"), "N": (pattern.n, "n_max")}
     for letter, (size, field) in sizes.items():
@@ -298,6 +309,31 @@ def _pattern_fits_accelerator(scenario: Scenario) -> Iterator[Problem]:
     if config.group_max % pattern.m:
         message = f"expected an M that divides the accelerator's group_max = {config.group_max}"
         yield Problem(("train", "pattern"), f"{message}, got {pattern.m}")
+
+
+def _rtl_is_listed(scenario: Scenario) -> Iterator[Problem]:
+    if scenario.rtl is not None and "rtl" not in scenario.backends:
+        yield Problem(("rtl",), "expected the backend 'rtl' beside it, got none")
+
+
+def _rtl_can_run(scenario: Scenario) -> Iterator[Problem]:
+    """The accelerator is legal, has RTL and takes the pattern."""
+    own = None if scenario.rtl is None else scenario.rtl.accelerator
+    at = ("accelerator",) if own is None else ("rtl", "accelerator")
+    if "rtl" not in scenario.backends:
+        return
+    problems = list(_legal(scenario.accelerator if own is None else own, scenario, at))
+    if problems:
+        yield from () if own is None else problems  # the scenario's own are told already
+        return
+    config = scenario.rtl_config()
+    try:
+        rtl_parameters(config)
+    except ConfigError as error:
+        yield Problem(at, str(error))
+        return
+    if scenario.train.prunes and (own is not None or "simulator" not in scenario.backends):
+        yield from _pattern_fits(scenario, config)
 
 
 def _study_is_simulated(scenario: Scenario) -> Iterator[Problem]:
@@ -344,6 +380,8 @@ CHECKS = (
     Check(("accelerator",), _accelerator_is_legal),
     Check(("accelerator", "backends", "train.pattern"), _pattern_fits_accelerator),
     Check(("train", "backends", "accelerator"), _accelerator_can_train),
+    Check(("rtl", "backends"), _rtl_is_listed),
+    Check(("accelerator", "rtl", "backends", "train.pattern"), _rtl_can_run),
     Check(("study", "backends"), _study_is_simulated),
     Check(("study", "accelerator"), _study_patterns_fit),
 )

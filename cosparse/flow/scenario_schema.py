@@ -22,7 +22,12 @@ from .yamlfile import read_yaml
 
 SCENARIO_SCHEMA = 1
 SHIPPED_DATA = ("digits", "bytes")
-BACKENDS = ("cpu", "simulator")
+BACKENDS = {
+    "cpu": "the step's matrix products, timed on CPU kernels",
+    "simulator": "the whole step, cycle by cycle on the simulated accelerator",
+    "rtl": "the step's programs on the accelerator's RTL, held to the simulator",
+}
+DEFAULT_BACKENDS = ("cpu", "simulator")
 EXECUTORS = ("machine", "rtl")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine")
@@ -212,6 +217,14 @@ class Study(Section):
     ablation: bool = False
 
 
+class Rtl(Section):
+    """What the backend `rtl` co-simulates: the scenario's step on an array and batch of its own."""
+
+    accelerator: Annotated[dict[str, Any], _text_means("preset")] | None = None
+    batch: Count | None = None
+    cycles: Count = 1_000_000
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a scenario comes from: the folder of its relative paths, and its text."""
@@ -238,9 +251,10 @@ class Scenario(Section):
     batch: Count | None = None
     accelerator: Annotated[dict[str, Any], _text_means("preset")] = {"preset": "sat-8x8"}
     backends: Annotated[
-        tuple[BackendName, ...], *UniqueItems, Field(min_length=1), _in_order_of(BACKENDS)
-    ] = BACKENDS
+        tuple[BackendName, ...], *UniqueItems, Field(min_length=1), _in_order_of(tuple(BACKENDS))
+    ] = DEFAULT_BACKENDS
     threads: Annotated[Count, Field(le=64)] = 1
+    rtl: Rtl | None = None
     study: Study | None = None
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
@@ -298,6 +312,19 @@ class Scenario(Section):
         """The accelerator, presets and overrides applied. Raises ConfigError, ScenarioError."""
         return AcceleratorConfig.from_mapping(accelerator_mapping(self))
 
+    def rtl_config(self) -> AcceleratorConfig:
+        """The accelerator whose RTL runs: that of `rtl`, else the scenario's. Raises as that does."""
+        given = None if self.rtl is None else self.rtl.accelerator
+        if given is None:
+            return self.accelerator_config()
+        return AcceleratorConfig.from_mapping(mapping_of(given, self.folder))
+
+    @property
+    def rtl_batch(self) -> int:
+        """Batch of the step that the RTL runs."""
+        own = None if self.rtl is None else self.rtl.batch
+        return own or self.timed_batch
+
     def resolved(self) -> dict[str, Any]:
         """The scenario as plain JSON, defaults filled in; itself a valid scenario."""
         plain: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
@@ -308,7 +335,16 @@ class Scenario(Section):
             "input_shape": self._sample_shape(),
             "batch": self.timed_batch,
             "accelerator": self.accelerator_config().to_mapping(),
+            "rtl": self._resolved_rtl(),
         }
+
+    def _resolved_rtl(self) -> dict[str, Any] | None:
+        """Filled in where the RTL runs."""
+        if "rtl" not in self.backends:
+            return None
+        config = self.rtl_config().to_mapping()
+        cycles = (self.rtl or Rtl()).cycles
+        return {"accelerator": config, "batch": self.rtl_batch, "cycles": cycles}
 
     def _data_as_given(self) -> str | dict[str, str] | None:
         data = self.data_source
@@ -360,6 +396,7 @@ SCHEMA: dict[tuple[str, ...], type[Section]] = {
     ("model",): ModelSource,
     ("data",): DataSource,
     ("train",): Train,
+    ("rtl",): Rtl,
     ("study",): Study,
 }
 """The section that stands at each key path."""
@@ -375,9 +412,14 @@ def accelerator_mapping(scenario: Scenario) -> dict[str, Any]:
 
     Raises ScenarioError when that file cannot be read.
     """
-    if "file" not in scenario.accelerator:
-        return scenario.accelerator
-    document = read_yaml(scenario.folder / scenario.accelerator["file"])
+    return mapping_of(scenario.accelerator, scenario.folder)
+
+
+def mapping_of(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An accelerator's fields, read from its file where it names one."""
+    if "file" not in given:
+        return given
+    document = read_yaml(folder / given["file"])
     document.refuse(document.problems)
     return document.data
 

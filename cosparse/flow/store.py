@@ -20,7 +20,7 @@ from cosparse.spec import CorruptFileError, InputError, RunError, SchemaVersionE
 
 from .scenario import Scenario
 
-RESULTS_SCHEMA = 2
+RESULTS_SCHEMA = 3
 RESULTS_ROOT = Path("results")
 SECTIONS: dict[str, tuple[type, ...]] = {
     "scenario": (dict,),
@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "storage": (list,),
     "measured": (dict, type(None)),
     "simulated": (dict, type(None)),
+    "rtl": (dict, type(None)),
     "study": (dict, type(None)),
     "on_accelerator": (dict, type(None)),
     "not_measured": (list,),

@@ -84,6 +84,11 @@ def result(gemm: Gemm, nests: Nests, memory: Memory, *, flat: bool = False) -> A
     return rows.reshape(gemm.batch, gemm.m, gemm.n) if gemm.batch > 1 else rows
 
 
+def operand_shapes(gemm: Gemm) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of the left and of the right operand, dense."""
+    return _left_shape(gemm), _right_shape(gemm)
+
+
 def _is_pruned(gemm: Gemm) -> bool:
     """Whether the left operand is pruned: the product runs transposed."""
     return not isinstance(gemm.lhs.pattern, Dense)

@@ -7,8 +7,8 @@
 of the same design starts at once. Inside a bench, `arguments()` returns what `run` was given and
 `shared_memory` the bytes that the design reads and writes through DPI.
 
-What the user of the other levels needs is not here: the law that compares RTL and simulator belongs to
-the tests.
+`accelerator` runs programs on the complete accelerator, `layers` makes those of a training step, and `law`
+compares what the RTL did with machine, timing model and engine.
 """
 
 from .bench import arguments, shared_memory

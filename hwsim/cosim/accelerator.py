@@ -111,10 +111,15 @@ def streams_of(program: Program) -> dict[Unit, Words]:
 def rtl_parameters(config: AcceleratorConfig) -> dict[str, int]:
     """Parameters of cosparse_top. Raises ConfigError for what the RTL is not made for."""
     if config.simulation_only:
-        raise ConfigError(f"accelerator: expected one AXI port for RTL, got {config.axi_ports}")
+        raise ConfigError(
+            f"{config.name} exists in simulation only: expected axi_ports = 1 for RTL, got "
+            f"{config.axi_ports}; sat-4x4 and sat-8x8 have RTL"
+        )
     if config.axi_bytes not in AXI_BYTES:
         choices = ", ".join(map(str, AXI_BYTES))
-        raise ConfigError(f"axi_bytes: expected {choices} for RTL, got {config.axi_bytes}")
+        raise ConfigError(
+            f"{config.name}: expected axi_bytes of {choices} for RTL, got {config.axi_bytes}"
+        )
     return {name: getattr(config, field) for field, name in _PARAMETERS.items()}
 
 

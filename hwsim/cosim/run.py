@@ -30,14 +30,15 @@ class Outcome:
     output: str
 
 
-def simulate(design: Design, module: str, **options: Any) -> Outcome:
+def simulate(design: Design, module: str, *, vcd: Path | None = None, **options: Any) -> Outcome:
     """Build a design and run the bench `module` on it; see `run`.
 
-    With the environment variable COSPARSE_RTL_VCD, the path of a file, the run writes its waves there.
+    The waves go to `vcd`, or to the file that the environment variable COSPARSE_RTL_VCD names.
     """
-    vcd = os.environ.get(VCD)
-    if vcd:
-        return run(build(replace(design, trace=True)), module, vcd=Path(vcd), **options)
+    named = os.environ.get(VCD)
+    waves = vcd or (Path(named) if named else None)
+    if waves:
+        return run(build(replace(design, trace=True)), module, vcd=waves, **options)
     return run(build(design), module, **options)
 
 

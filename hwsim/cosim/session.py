@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import RunError
 
 from ..config import AcceleratorConfig
@@ -109,18 +110,22 @@ class Session:
 
     def __call__(self, program: Program, memory: Memory) -> Executed:
         """Run a program. Raises RunError unless it comes to its HALT."""
-        case = write_case(self._folder, 0, Case.of(program, self._config, memory.image))
+        result = self.result(program, memory.image)
+        if not result.done:
+            raise RunError(f"{program.name} on RTL: {_why(result)}")
+        self.cycles.append(result.cycles)
+        return Executed(result)
+
+    def result(self, program: Program, image: Array) -> RtlResult:
+        """Run a program to its end, good or bad. Raises RunError where the simulator ended before."""
+        case = write_case(self._folder, 0, Case.of(program, self._config, image))
         try:
             self._bench.send(case)
             found = self._bench.recv()
         except (EOFError, OSError) as gone:
             self._simulation.result()
             raise RunError("the simulation ended before the program did") from gone
-        result = read_result(self._folder, 0, found)
-        if not result.done:
-            raise RunError(f"{program.name} on RTL: {_why(result)}")
-        self.cycles.append(result.cycles)
-        return Executed(result)
+        return read_result(self._folder, 0, found)
 
 
 def _why(result: RtlResult) -> str:

@@ -144,7 +144,7 @@ def test_results_json_is_the_document(finished):
     written = json.loads(finished.folder.joinpath("results.json").read_text())
     assert written == json.loads(json.dumps(finished.document))
     assert set(written) == {"schema", *SECTIONS}
-    assert written["schema"] == 2
+    assert written["schema"] == 3
     assert read_results(finished.folder) == written
 
 

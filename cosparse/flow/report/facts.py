@@ -19,6 +19,7 @@ def summary_facts(document: dict[str, Any]) -> list[Fact]:
         *_on_accelerator(document),
         _cpu(document),
         _accelerator(document),
+        _rtl(document),
         _storage(document),
     )
     return [fact for fact in found if fact is not None]
@@ -140,6 +141,21 @@ def _accelerator(document: dict[str, Any]) -> Fact | None:
         f"matrix products alone {products} (simulated), operation bound {bound} (counted)"
     )
     return Fact(times(ratio(dense["cycles"], step["cycles"])), label, "simulated + modelled")
+
+
+def _rtl(document: dict[str, Any]) -> Fact | None:
+    rtl = document["rtl"]
+    if rtl is None:
+        return None
+    if rtl["skipped"]:
+        return Fact("not run", f"RTL: {rtl['skipped']}", "counted")
+    count = len(rtl["layers"])
+    label = (
+        f"programs of the training step equal the simulator on the RTL of "
+        f"{rtl['accelerator']['name']} (batch {rtl['batch']}): {rtl['cycles_counted']:,} cycles, "
+        f"predicted {rtl['cycles_predicted']:,}; {rtl['bytes_compared']:,} bytes compared"
+    )
+    return Fact(f"{count - rtl['different']} of {count}", label, "counted")
 
 
 def product_cycles(step: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ from .on_accelerator import on_accelerator_section
 from .operations import operations_section
 from .published import published_section
 from .reproduce import reproduce_section
+from .rtl import rtl_section
 from .storage import storage_section
 from .study import study_section
 from .summary import summary_section
@@ -23,6 +24,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Section | None]] = {
     "accuracy": accuracy_section,
     "on_accelerator": on_accelerator_section,
     "accelerator": accelerator_section,
+    "rtl": rtl_section,
     "energy": energy_section,
     "study": study_section,
     "cpu": cpu_section,

