@@ -423,6 +423,8 @@ WORDED_DEFAULTS = {
     "train": "all defaults",
     "batch": "train.batch",
     "accelerator": "sat-8x8",
+    "rtl.accelerator": "accelerator",
+    "rtl.batch": "batch",
     "train.compare": "[dense]",
     "train.epochs": "20",
 }
@@ -450,6 +452,7 @@ def test_worded_defaults_are_true():
 NEEDED_BESIDE = {
     "model.options": {"model": {"name": "digits-cnn"}},
     "input_shape": {"model": "mine:build", "train": {"epochs": 0}},
+    **{key: {"backends": ["rtl"]} for key in ("rtl", "rtl.accelerator", "rtl.batch", "rtl.cycles")},
 }
 
 
@@ -602,3 +605,35 @@ def test_thousands_of_mappings_give_clean_errors(tmp_path):
             continue
         except Exception as error:
             pytest.fail(f"seed {seed}, mapping {number}: {error!r}\n{mapping!r}")
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"rtl": {"batch": 2}}, "rtl: expected the backend 'rtl' beside it, got none"),
+        (
+            {"backends": ["rtl"], "accelerator": "sat-32x32"},
+            "accelerator: sat-32x32 exists in simul",
+        ),
+        (
+            {"backends": ["rtl"], "rtl": {"accelerator": {"preset": "sat-4x4", "axi_bytes": 32}}},
+            "rtl.accelerator: .*axi_bytes of 4, 8, 16 for RTL, got 32",
+        ),
+        ({"backends": ["rtl"], "rtl": {"accelerator": "sat-4x5"}}, "did you mean 'sat-4x4'"),
+        (
+            {"backends": ["rtl"], "rtl": {"accelerator": "sat-4x4"}, "train": {"pattern": "2:16"}},
+            r"train.pattern: expected M <= 8 \(the accelerator's group_max\), got 16",
+        ),
+    ],
+)
+def test_rules_of_the_rtl(keys, problem):
+    with pytest.raises(ScenarioError, match=problem):
+        load_scenario(BASE | keys)
+
+
+def test_the_rtl_runs_the_scenarios_accelerator_and_batch_unless_told_otherwise():
+    plain = load_scenario(BASE | {"backends": ["rtl"], "batch": 8})
+    assert (plain.rtl_config().name, plain.rtl_batch) == ("sat-8x8", 8)
+    own = load_scenario(BASE | {"backends": ["rtl"], "rtl": {"accelerator": "sat-4x4", "batch": 2}})
+    assert (own.rtl_config().name, own.rtl_batch) == ("sat-4x4", 2)
+    assert load_scenario(own.resolved()).content_hash() == own.content_hash()
