@@ -1,10 +1,11 @@
-"""FPGA resources of a configuration, from synthesised arrays and a formula for the memories.
+"""FPGA resources of a configuration: STCE fitted to synthesised ones, memories by formula.
 
-    LUT, FF, DSP = R * C * (a + b * M)      BRAM36 = sum of 2 * max(half / 4 KiB, port / 8 B), rounded up
+    LUT = memories of R * C elements + fit      FF, DSP = fit
+    fit = R * C * (a + b * M + c * L + d * A) + e * R + f * C + g      (L: AddLatency, A: activations a row)
+    BRAM36 = sum over the scratchpads of 2 * max(half / 4 KiB, port / 8 B), rounded up
 
-The PE repeats R * C times and nothing else is in the synthesised arrays, so there is no constant.
-M sets the depth of a PE's activation group and the width of its index; b is fitted only where the
-table has more than one M. What surrounds the array (feeder, SORE, WUVE, DMA) is not in the figures.
+The table (hwsim/area.yaml) holds complete STCEs: elements, row edges, feeder, sequencer. SORE, WUVE,
+DMA, front ends and the multiplexers of the scratchpads are not in the figures.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from math import ceil
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosparse.spec.errors import InputError, unknown_name
 
@@ -27,12 +29,18 @@ AREA_SCHEMA = 1
 FITTED = ("lut", "ff", "dsp")
 RESOURCES = (*FITTED, "bram36")
 
+WIDE_BITS = 17
+"""A value in an element: FP16 without subnormal numbers (rtl/fp16_to_fp17.sv)."""
+
 BRAM36_BYTES = 4096
 BRAM36_PORT_BYTES = 8
 """A RAMB36 as simple dual port, 512 x 64, without its parity bits."""
 
 EXTRAPOLATION = 0.3
-"""Added to the range beyond the largest synthesised array, or at an M that none has: our choice."""
+"""Added to the range beyond the largest synthesised array, or with elements that none has: our choice."""
+
+ELEMENT = ("group_max", "mul_latency", "add_latency", "interleave", "act_values_per_row_cycle")
+"""What an element depends on, beside the size of the array."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,11 @@ class SynthesisedArray:
     rows: int
     cols: int
     group_max: int
+    n_max: int
+    mul_latency: int
     add_latency: int
+    interleave: int
+    act_values_per_row_cycle: int
     lut: int
     ff: int
     dsp: int
@@ -105,9 +117,9 @@ class Amount:
 
 @dataclass(frozen=True)
 class Area:
-    """Resources of a configuration: the array and its scratchpads.
+    """Resources of a configuration: STCE and the scratchpads.
 
-    extrapolated: larger than every synthesised array, or with an M that none has.
+    extrapolated: larger than every synthesised array, or with elements that none has.
     """
 
     lut: Amount
@@ -130,7 +142,7 @@ def estimate_area(config: AcceleratorConfig, table: AreaTable | None = None) -> 
     for name in FITTED:
         model = fit(table.arrays, name)
         slack = model.residual + (EXTRAPOLATION if extrapolated else 0.0)
-        fitted[name] = _amount(model.at(config.rows * config.cols, config.group_max), slack)
+        fitted[name] = _amount(model.at(config), slack)
     blocks = bram36(config)
     return Area(
         **fitted,
@@ -140,28 +152,101 @@ def estimate_area(config: AcceleratorConfig, table: AreaTable | None = None) -> 
     )
 
 
+class Array(Protocol):
+    """What the fit knows of an array: a row of the table, or a configuration."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
+    @property
+    def group_max(self) -> int: ...
+    @property
+    def n_max(self) -> int: ...
+    @property
+    def add_latency(self) -> int: ...
+    @property
+    def interleave(self) -> int: ...
+    @property
+    def act_values_per_row_cycle(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Fit:
-    """Resource = pes * (base + per_m * M); residual: its largest relative error on the table."""
+    """One resource; weights: of _features; residual: its largest relative error on the table."""
 
-    base: float
-    per_m: float
+    resource: str
+    weights: tuple[float, ...]
     residual: float
 
-    def at(self, pes: int, m: int) -> float:
-        return pes * (self.base + self.per_m * m)
+    def at(self, array: Array) -> float:
+        terms = zip(self.weights, _features(array), strict=True)
+        return sum(w * term for w, term in terms) + _known(array, self.resource)
 
 
 def fit(arrays: Sequence[SynthesisedArray], resource: str) -> Fit:
-    """Least squares over the arrays; without a slope in M where all have the same M."""
-    pes = np.array([array.pes for array in arrays], np.float64)
-    groups = np.array([array.group_max for array in arrays], np.float64)
+    """Least squares of the relative error. A term that the rows before do not determine is left out."""
+    features = np.array([_features(array) for array in arrays], np.float64)
+    known = np.array([_known(array, resource) for array in arrays], np.float64)
     counts = np.array([getattr(array, resource) for array in arrays], np.float64)
-    one_m = len(set(groups)) == 1
-    columns = pes[:, None] if one_m else np.stack([pes, pes * groups], axis=1)
-    solution = np.linalg.lstsq(columns, counts, rcond=None)[0]
-    residual = np.abs(columns @ solution - counts) / np.maximum(counts, 1)
-    return Fit(float(solution[0]), 0.0 if one_m else float(solution[1]), float(residual.max()))
+    scale = 1 / np.maximum(counts, 1)
+    columns = features * scale[:, None]
+    used = _independent(columns)
+    weights = np.zeros(features.shape[1])
+    weights[used] = np.linalg.lstsq(columns[:, used], (counts - known) * scale, rcond=None)[0]
+    residual = np.abs(features @ weights + known - counts) * scale
+    return Fit(resource, tuple(weights.tolist()), float(residual.max()))
+
+
+def element_memory_luts(array: Array) -> int:
+    """LUTs of an element's memories: activation groups, weights and indices, three of sums."""
+    lanes = array.act_values_per_row_cycle
+    chunk = max(array.group_max, lanes * array.rows)
+    twice = 2 if array.interleave > 1 else 1
+    slots = max(2, _power(array.interleave))
+    groups = lanes * _memory_luts(2 * _power(twice * chunk // lanes), WIDE_BITS)
+    pairs = _memory_luts(2 * max(2, _power(array.n_max)) * slots, WIDE_BITS + INDEX_BITS)
+    sums = 2 * _memory_luts(slots, 8 * ACCUMULATOR_BYTES) + _memory_luts(
+        2 * slots, 8 * ACCUMULATOR_BYTES
+    )
+    return groups + pairs + sums
+
+
+def _memory_luts(words: int, bits: int) -> int:
+    """RAM32M16 gives 14 bits of 32 words, RAM64M8 7 bits of 64; both are a slice of 8 LUTs."""
+    return 8 * ceil(bits / 14) if words <= 32 else 8 * ceil(bits / 7) * ceil(words / 64)
+
+
+def _power(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+def _features(array: Array) -> tuple[int, ...]:
+    pes = array.rows * array.cols
+    return (
+        pes,
+        pes * array.group_max,
+        pes * array.add_latency,
+        pes * array.act_values_per_row_cycle,
+        array.rows,
+        array.cols,
+        1,
+    )
+
+
+def _known(array: Array, resource: str) -> int:
+    """The part of a resource that needs no fit."""
+    return array.rows * array.cols * element_memory_luts(array) if resource == "lut" else 0
+
+
+def _independent(columns: NDArray[np.float64]) -> list[int]:
+    """Columns that no combination of those before gives."""
+    used: list[int] = []
+    for column in range(columns.shape[1]):
+        if np.linalg.matrix_rank(columns[:, [*used, column]]) > len(used):
+            used.append(column)
+    return used
 
 
 def bram36(config: AcceleratorConfig) -> int:
@@ -178,8 +263,8 @@ def bram36(config: AcceleratorConfig) -> int:
 
 def _is_extrapolated(config: AcceleratorConfig, arrays: Sequence[SynthesisedArray]) -> bool:
     largest = max(array.pes for array in arrays)
-    known = {array.group_max for array in arrays}
-    return config.rows * config.cols > largest or config.group_max not in known
+    known = all(getattr(config, name) in {getattr(a, name) for a in arrays} for name in ELEMENT)
+    return config.rows * config.cols > largest or not known
 
 
 def _amount(value: float, slack: float) -> Amount:

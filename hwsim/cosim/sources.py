@@ -51,7 +51,7 @@ def closure(top: str, folders: Sequence[Path]) -> tuple[Path, ...]:
 
 def ports(source: Path) -> tuple[str, ...]:
     """Names of the ports in the header of a module that declares one port a line."""
-    header = _code(source).split(");", 1)[0]
+    header = code(source).split(");", 1)[0]
     return tuple(_PORT.findall(header))
 
 
@@ -67,8 +67,9 @@ def _collect(name: str, library: dict[str, Path], needed: dict[str, Path]) -> No
 
 
 def _words(source: Path) -> Iterator[str]:
-    return (match.group() for match in _WORD.finditer(_code(source)))
+    return (match.group() for match in _WORD.finditer(code(source)))
 
 
-def _code(source: Path) -> str:
+def code(source: Path) -> str:
+    """Text of a source without its comments."""
     return _COMMENT.sub("", source.read_text())
