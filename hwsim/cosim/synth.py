@@ -118,7 +118,6 @@ def targets() -> tuple[Target, ...]:
         replace(small, add_latency=4),
         replace(small, act_values_per_row_cycle=2),
         large,
-        replace(large, cols=16),
     ]
     return (
         *(Target(name, "uspe", element_parameters(config)) for name, config in elements.items()),
@@ -128,7 +127,6 @@ def targets() -> tuple[Target, ...]:
             for unit, names in UNITS.items()
             for config in (small, large)
         ),
-        Target("top-sat-4x4", "cosparse_top", _parameters(small, FIELDS)),
     )
 
 
