@@ -21,7 +21,7 @@ OTHERS = {
 CONFIGS = PRESETS | {name: {"preset": p, **changes} for name, (p, changes) in OTHERS.items()}
 
 
-def simulate(mapping, count, seed=1, folders=(cosim.RTL, cosim.BENCHES)):
+def simulate(mapping, count, seed=1, folders=()):
     """Every (n, m) of a configuration both ways, then `count` random cases."""
     config = AcceleratorConfig.from_mapping(mapping)
     parameters = {
@@ -32,7 +32,7 @@ def simulate(mapping, count, seed=1, folders=(cosim.RTL, cosim.BENCHES)):
         "ActValuesPerRowCycle": config.act_values_per_row_cycle,
         "SoreLanes": config.sore_lanes,
     }
-    design = cosim.Design("tb_sore", parameters, folders=folders)
+    design = cosim.Design("tb_sore", parameters, folders=(*folders, *cosim.folders()))
     arguments = {"config": mapping, "count": count, "seed": seed}
     cosim.simulate(design, "sore_bench", arguments=arguments, seed=seed)
 
@@ -76,4 +76,4 @@ def test_a_broken_unit_is_caught(module, correct, wrong, tmp_path):
     assert source.count(correct) == 1
     (tmp_path / f"{module}.sv").write_text(source.replace(correct, wrong))
     with pytest.raises(RunError, match="AssertionError"):
-        simulate(CONFIGS["parts of words"], 150, folders=(tmp_path, cosim.RTL, cosim.BENCHES))
+        simulate(CONFIGS["parts of words"], 150, folders=(tmp_path,))
