@@ -121,7 +121,9 @@ def test_quickstart_runs_from_an_empty_folder(installed, tmp_path):
     out = call(installed / "cosparse", "run", "quickstart", cwd=tmp_path, timeout=300)
     folder = next((tmp_path / "results").glob("quickstart-*"))
     assert {"results.json", "report.html", "report.md"} <= {path.name for path in folder.iterdir()}
-    assert len(out.splitlines()) == 5
+    assert len(out.splitlines()) == 6
+    rtl = json.loads((folder / "results.json").read_text())["rtl"]
+    assert rtl["skipped"] is None and rtl["layers"] and not rtl["different"]
     assert str(folder.relative_to(tmp_path) / "report.html") in out
 
 
@@ -135,6 +137,16 @@ def test_a_model_builds_and_runs_from_an_empty_folder(installed, tmp_path):
     where, passed = call(installed / "python", "-c", code, cwd=tmp_path).split()
     assert Path(where).is_relative_to(installed.parent)
     assert passed == "random_traffic"
+
+
+def test_cosim_from_an_empty_folder(installed, tmp_path):
+    chosen = ("--preset", "sat-4x4", "--batch", "1", "--layers", "classifier:FF")
+    section = json.loads(
+        call(installed / "cosparse", "cosim", "quickstart", *chosen, "--json", cwd=tmp_path)
+    )
+    (row,) = section["layers"]
+    assert row["equal"] and row["predicted"] == row["counted"] > 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_kernels_is_ours_beside_transformers(installed, tmp_path):
