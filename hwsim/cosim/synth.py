@@ -118,6 +118,7 @@ def targets() -> tuple[Target, ...]:
         replace(small, add_latency=4),
         replace(small, act_values_per_row_cycle=2),
         large,
+        replace(large, cols=16),
     ]
     return (
         *(Target(name, "uspe", element_parameters(config)) for name, config in elements.items()),
