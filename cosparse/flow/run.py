@@ -182,7 +182,8 @@ def _not_measured(
         ),
     ]
     if rtl is None and "rtl" not in scenario.train.on:
-        missing.append(("RTL", "the scenario does not list the backend 'rtl'"))
+        why = "neither the backend 'rtl' nor `train: {on: [rtl]}` is in the scenario"
+        missing.append(("RTL", why))
     elif rtl is not None and rtl["skipped"]:
         missing.append(("RTL", rtl["skipped"]))
     if "cpu" not in scenario.backends:
