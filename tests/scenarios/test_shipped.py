@@ -36,9 +36,9 @@ def test_only_ones_own_code_needs_trust(name):
     assert load_scenario(name).requires_trust == (name == "bring-your-own")
 
 
-def test_quickstart_uses_both_backends_and_all_phases():
+def test_quickstart_uses_all_backends_and_all_phases():
     scenario = load_scenario("quickstart")
-    assert scenario.backends == ("cpu", "simulator")
+    assert scenario.backends == ("cpu", "simulator", "rtl")
     assert scenario.phases == ("FF", "BP", "WU")
     assert scenario.train.methods == ("bdwp", "dense")
 
