@@ -57,9 +57,6 @@ ARRAY_FIELDS = {
 }
 FIELDS = {
     **ARRAY_FIELDS,
-    "ActivationKib": "activation_kib",
-    "WeightKib": "weight_kib",
-    "AccumulatorKib": "accumulator_kib",
     "AxiBytes": "axi_bytes",
     "BurstBeats": "burst_beats",
     "Outstanding": "outstanding",
