@@ -253,18 +253,59 @@ def bench_cpu(
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="A results folder or its results.json.")],
+    results: Annotated[
+        list[Path], typer.Argument(help="A results folder or its results.json; two with --compare.")
+    ],
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Compare two runs, A then B; exit code 1 if B is worse."),
+    ] = False,
+    fail_above: Annotated[
+        str, typer.Option(metavar="PERCENT", help="With --compare: how much worse is allowed.")
+    ] = "0%",
+    force: Annotated[
+        bool, typer.Option("--force", help="With --compare: even if their data differ.")
+    ] = False,
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write report.html and report.md again from results.json."""
+    """Write report.html and report.md again from results.json, or compare two runs."""
+    if compare:
+        _compare(results, fail_above, force, out, json)
+        return
     from cosparse.flow.report import rewrite_reports
+    from cosparse.spec import InputError
 
-    html, markdown = rewrite_reports(results, out)
+    if len(results) != 1:
+        raise InputError(f"expected one run, got {len(results)}; two are compared with --compare")
+    html, markdown = rewrite_reports(results[0], out)
     if json:
         _print_json({"html": str(html), "markdown": str(markdown)})
     else:
         print(f"report: {html}\n        {markdown}")
+
+
+def _compare(
+    results: list[Path], fail_above: str, force: bool, out: Path | None, json: bool
+) -> None:
+    from cosparse.flow.report.comparison import COLUMNS, text_rows, verdict_line
+    from cosparse.flow.run_comparison import compare_runs, percent
+
+    allowed = percent(fail_above)
+    comparison, pages = compare_runs(results, allowed, force=force, out=out)
+    worse = comparison.regressions(allowed)
+    if json:
+        _print_json(comparison.to_json(allowed))
+    else:
+        _print_table(COLUMNS, text_rows(comparison, allowed))
+        for words, names in (("A", comparison.lost), ("B", comparison.gained)):
+            for name in names:
+                print(f"only in {words}: {name}")
+        print(f"\n{verdict_line(comparison, allowed)}")
+        for page in pages:
+            print(f"comparison: {page}")
+    if worse or comparison.lost:
+        raise typer.Exit(1)
 
 
 @app.command()

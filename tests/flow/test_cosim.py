@@ -10,7 +10,7 @@ import yaml
 import cosparse as cs
 from cosparse import cli
 from cosparse.flow import cosim
-from cosparse.flow.report import build_sections
+from cosparse.flow.report import build_sections, heading_of
 from cosparse.flow.report.markdown import render_markdown
 from cosparse.spec import Block, ConfigError, InputError, Operand, Phase, Workload
 from cosparse.spec.errors import MissingToolError
@@ -49,7 +49,7 @@ def test_a_run_counts_what_it_predicted(rtl_scenario, tmp_path):
     assert rtl["cycles_counted"] == rtl["cycles_predicted"] <= 6000
     for row in rtl["layers"]:
         assert {sum(unit.values()) for unit in row["units"].values()} == {row["counted"]}
-    text = render_markdown(document, build_sections(document))
+    text = render_markdown(heading_of(document), build_sections(document))
     assert f"{len(rtl['layers'])} of {len(rtl['layers'])}" in text
     assert all(f"{row['counted']:,}" in text for row in rtl["layers"])
 

@@ -7,7 +7,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cosparse.flow.report import SECTIONS, build_sections, rewrite_reports, write_reports
+from cosparse.flow.report import (
+    SECTIONS,
+    build_sections,
+    heading_of,
+    rewrite_reports,
+    write_reports,
+)
 from cosparse.flow.report.blocks import Code, Figure, Section, Table, Text
 from cosparse.flow.report.facts import summary_lines
 from cosparse.flow.report.format import cell_text, ratio, seconds_text, signed, times
@@ -148,8 +154,8 @@ def test_html_escapes_names(document):
     document["measured"]["layers"][0]["name"] = HOSTILE
     for run in document["training"]["runs"]:
         run["method"] += HOSTILE
-    clean = _Page(render_html(document, [])).scripts
-    page = _Page(render_html(document, build_sections(document)))
+    clean = _Page(render_html(heading_of(document), [])).scripts
+    page = _Page(render_html(heading_of(document), build_sections(document)))
     assert page.scripts == clean == 3
     assert HOSTILE in page.cells
     names = [series["name"] for figure in json.loads(page.figures) for series in figure["data"]]
@@ -159,7 +165,7 @@ def test_html_escapes_names(document):
 
 def test_markdown_tables_are_well_formed(document):
     document["layers"][0]["name"] = "a|b\nc"
-    text = render_markdown(document, build_sections(document))
+    text = render_markdown(heading_of(document), build_sections(document))
     blocks = [block for block in text.split("\n\n") if block.startswith("|")]
     assert len(blocks) >= 7
     for block in blocks:
@@ -170,17 +176,19 @@ def test_markdown_tables_are_well_formed(document):
 
 
 def test_a_fence_is_longer_than_any_in_the_code(document):
-    text = render_markdown(document, [Section("Code", (Code("```yaml\n````\n"),))])
+    text = render_markdown(heading_of(document), [Section("Code", (Code("```yaml\n````\n"),))])
     assert text.endswith("`````\n```yaml\n````\n`````\n")
 
 
 def test_plain_code_has_a_plain_fence(document):
-    assert "```\na: 1\n```" in render_markdown(document, [Section("Code", (Code("a: 1\n"),))])
+    assert "```\na: 1\n```" in render_markdown(
+        heading_of(document), [Section("Code", (Code("a: 1\n"),))]
+    )
 
 
 def test_a_figure_is_named_in_markdown(document):
     blocks = (Text("words"), Figure((), {}, "what is seen"))
-    text = render_markdown(document, [Section("S", blocks)])
+    text = render_markdown(heading_of(document), [Section("S", blocks)])
     assert "words\n\n*Figure (in report.html): what is seen*" in text
 
 

@@ -6,12 +6,19 @@ from typing import Any
 from cosparse.spec import CorruptFileError
 
 from ..store import read_results, writable_folder, write_text
-from .blocks import Section
+from .blocks import Heading, Section
 from .html import render_html
 from .markdown import render_markdown
 from .sections import SECTIONS
 
-__all__ = ["SECTIONS", "build_sections", "rewrite_reports", "write_reports"]
+__all__ = [
+    "SECTIONS",
+    "build_sections",
+    "heading_of",
+    "rewrite_reports",
+    "write_pages",
+    "write_reports",
+]
 
 
 def build_sections(document: dict[str, Any]) -> list[Section]:
@@ -37,8 +44,21 @@ def rewrite_reports(results: Path, folder: Path | None) -> tuple[Path, Path]:
 
 def write_reports(document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     """Write report.html and report.md into `folder`; returns their paths."""
-    sections = build_sections(document)
-    html, markdown = folder / "report.html", folder / "report.md"
-    write_text(html, render_html(document, sections))
-    write_text(markdown, render_markdown(document, sections))
+    return write_pages(heading_of(document), build_sections(document), folder, "report")
+
+
+def heading_of(document: dict[str, Any]) -> Heading:
+    scenario, origin = document["scenario"], document["provenance"]
+    return Heading(
+        scenario["name"], scenario["description"], origin["versions"]["cosparse"], origin["date"]
+    )
+
+
+def write_pages(
+    heading: Heading, sections: list[Section], folder: Path, name: str
+) -> tuple[Path, Path]:
+    """Write NAME.html and NAME.md; returns their paths."""
+    html, markdown = folder / f"{name}.html", folder / f"{name}.md"
+    write_text(html, render_html(heading, sections))
+    write_text(markdown, render_markdown(heading, sections))
     return html, markdown

@@ -64,3 +64,14 @@ class Section:
 
     title: str
     blocks: tuple[Block, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands above the sections."""
+
+    title: str
+    description: str
+    version: str
+    """Of cosparse."""
+    date: str

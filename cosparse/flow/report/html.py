@@ -7,11 +7,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from .blocks import Block, Code, Facts, Figure, Section, Table, Text
+from .blocks import Block, Code, Facts, Figure, Heading, Section, Table, Text
 from .format import cell_text
 
 
-def render_html(document: dict[str, Any], sections: list[Section]) -> str:
+def render_html(heading: Heading, sections: list[Section]) -> str:
     """The whole report as one HTML text."""
     template = files(__package__).joinpath("template.html.j2").read_text(encoding="utf-8")
     environment = Environment(
@@ -21,10 +21,7 @@ def render_html(document: dict[str, Any], sections: list[Section]) -> str:
     environment.filters["slug"] = _slug
     environment.tests["number"] = lambda cell: isinstance(cell, int | float)
     return environment.from_string(template).render(
-        name=document["scenario"]["name"],
-        description=document["scenario"]["description"],
-        date=document["provenance"]["date"],
-        version=document["provenance"]["versions"]["cosparse"],
+        heading=heading,
         sections=[{"title": s.title, "blocks": [_view(b) for b in s.blocks]} for s in sections],
         figures=_json([_figure(b) for s in sections for b in s.blocks if isinstance(b, Figure)]),
         plotly=get_plotlyjs(),

@@ -1,17 +1,16 @@
 """The report as Markdown; figures are named, their numbers stand in the tables."""
 
 import re
-from typing import Any
 
-from .blocks import Block, Code, Facts, Figure, Section, Table, Text
+from .blocks import Block, Code, Facts, Figure, Heading, Section, Table, Text
 from .format import cell_text
 
 
-def render_markdown(document: dict[str, Any], sections: list[Section]) -> str:
+def render_markdown(heading: Heading, sections: list[Section]) -> str:
     """The whole report as one Markdown text."""
-    parts = [f"# {document['scenario']['name']}"]
-    if document["scenario"]["description"]:
-        parts.append(document["scenario"]["description"])
+    parts = [f"# {heading.title}"]
+    if heading.description:
+        parts.append(heading.description)
     for section in sections:
         parts.append(f"## {section.title}")
         parts += [text for text in map(_block, section.blocks) if text]
