@@ -112,7 +112,7 @@ def test_the_command_page_lists_every_command_and_option():
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `cosparse ([a-z]+(?: cpu)?)", text, re.M))
     options = {name: set() for name in listed}
-    for names, option in re.findall(r"^\| ([a-z, ]+) \| `(--[a-z]+)", text, re.M):
+    for names, option in re.findall(r"^\| ([a-z, ]+) \| `(--[a-z-]+)", text, re.M):
         for name in names.split(", "):
             options[name].add(option)
     assert options == commands()
