@@ -1,12 +1,14 @@
 /// The host's registers, AXI4-Lite with 32-bit data (offsets: cosparse_pkg::Host*, hwsim/host.py).
 ///
-/// One access of each direction at a time: an address and its data are taken one after the other in
-/// any order, the response follows in the next cycle. A write with a strobe low answers SLVERR and
-/// does nothing; so does nothing what is written to a register that is read-only or not there, and
-/// what is not there reads 0.
+/// A write with a strobe low answers SLVERR and does nothing. A write to a register that is read-only
+/// or not there answers OKAY and does nothing; what is not there reads 0.
 ///
-/// `start_o` is high for one cycle: cycle 0 of a run. It does not refuse a start while a run is on;
-/// `run_control` does.
+/// Timing: one access of each direction at a time. Address and data of a write are taken in any order;
+/// its effect comes in the cycle after both, its response one cycle later. Read data follow their
+/// address by a cycle. `start_o` is high for one cycle: cycle 0 of a run.
+///
+/// Not here: a second access before the response to the first; refusing a start while a run is on
+/// (run_control).
 module axi_lite_regs (
   input  logic         clk_i,
   input  logic         rst_ni,

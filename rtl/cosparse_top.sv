@@ -2,12 +2,14 @@
 ///
 /// The host starts a program through AXI4-Lite (`axi_lite_regs`); every unit fetches its stream through
 /// a port of its own, FetchLatency cycles from address to instruction; the DMA moves data over one AXI4
-/// port; the interrupt comes with HALT of all units, or with an error. All times are those of
-/// docs/microarchitecture.md when the memory behind AXI4 is its DRAM model (tb/axi_dram.sv is).
+/// port; the interrupt comes with HALT of all units, or with an error.
 ///
-/// It has one clock, one AXI4 port and no caches. Transfers are addressed physically, and only
-/// semaphores keep the units apart: a program that is not legal gives wrong results, no error, unless
-/// it breaks what `instruction_check`, `dma`, `semaphore_bank` or the watchdog see.
+/// Timing: all times are those of docs/microarchitecture.md when the memory behind AXI4 is its DRAM
+/// model (tb/axi_dram.sv is); with any other memory the bits are the same.
+///
+/// Not here: a second clock or AXI4 port, caches, address translation. Only semaphores keep the units
+/// apart: a program that is not legal gives wrong results, no error, unless it breaks what
+/// `instruction_check`, `dma`, `semaphore_bank` or the watchdog see.
 module cosparse_top #(
   parameter int unsigned Rows = 4,
   parameter int unsigned Cols = 4,

@@ -1,6 +1,8 @@
-/// A value, `Depth` cycles later.
+/// A value, `Depth` cycles later; synthesis makes shift-register LUTs of it.
 ///
-/// Depth 0 is a wire. No reset and no enable, so that synthesis makes shift-register LUTs of it.
+/// Timing: `data_o` is `data_i` of `Depth` cycles ago; Depth 0 is a wire.
+///
+/// Not here: reset, enable or taps; what comes out in the first `Depth` cycles is unknown.
 module delay_line #(
   /// bits of the value
   parameter int unsigned Width = 1,

@@ -1,7 +1,11 @@
 /// Two neighbouring registers of every descriptor bank of a unit, side by side.
 ///
-/// A memory of 32 words (LUTRAM) with one write port and one read port without latency. A bank that
-/// nothing has written since `clear_i` reads zero. A write is seen from the next cycle on.
+/// A memory of 32 words (LUTRAM) with one write port and one read port. A bank that nothing has
+/// written since `clear_i` reads zero.
+///
+/// Timing: a read has no latency; a write and `clear_i` are seen from the next cycle on.
+///
+/// Not here: a write of one register alone; both are written together.
 module descriptor_pair #(
   /// Bits of both registers.
   parameter int unsigned Width = 32

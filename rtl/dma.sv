@@ -16,8 +16,8 @@
 /// data only when every STORE before it has read the scratchpad. A beat always has AxiBytes useful
 /// bytes: AxiBytes divides the DRAM alignment, and no strobe is ever low.
 ///
-/// It does not order a LOAD against earlier stores to the same DRAM bytes, nor a STORE against earlier
-/// loads: the program does, with semaphores.
+/// Not here: order of a LOAD against earlier stores to the same DRAM bytes, or of a STORE against
+/// earlier loads, which the program keeps with semaphores.
 module dma #(
   parameter int unsigned Rows = 4,
   parameter int unsigned Cols = 4,

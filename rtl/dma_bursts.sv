@@ -3,10 +3,12 @@
 ///     for i2 < count2, i1 < count1, i0 < count0:
 ///         run_bytes contiguous bytes at dram + i2 * stride2 + i1 * stride1 + i0 * stride0
 ///
-/// cut where the byte address is a multiple of BurstBeats * AxiBytes. The first burst is shown in the
-/// cycle after `load_i`, the next one in the cycle after `ready_i`: one burst a cycle.
+/// cut where the byte address is a multiple of BurstBeats * AxiBytes.
 ///
-/// It takes sizes of at least 1 and multiples of the DRAM alignment for granted.
+/// Timing: the first burst is shown in the cycle after `load_i`, the next one in the cycle after
+/// `ready_i`: one burst a cycle.
+///
+/// Not here: checks; sizes of at least 1 and multiples of the DRAM alignment are taken for granted.
 module dma_bursts #(
   /// Bytes of a beat.
   parameter int unsigned AxiBytes = 8,

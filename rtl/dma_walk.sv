@@ -2,10 +2,12 @@
 ///
 /// Row j starts at word local + j * row_words and has row_bytes bytes. AxiBytes divides the DRAM
 /// alignment, so that a beat lies in one row: it is one of the parts of a word, or several whole
-/// words. The position of the first beat is shown in the cycle after `load_i`, that of the next one
+/// words.
+///
+/// Timing: the position of the first beat is shown in the cycle after `load_i`, that of the next one
 /// in the cycle after `advance_i`.
 ///
-/// It does not know where the transfer ends.
+/// Not here: where the transfer ends (dma_bursts).
 module dma_walk #(
   /// Bytes of a beat.
   parameter int unsigned AxiBytes = 8,

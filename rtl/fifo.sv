@@ -1,6 +1,10 @@
-/// First in, first out. The head is read without latency; a pushed word is seen in the next cycle.
+/// First in, first out, of any number of entries.
 ///
-/// The user pushes only while `ready_o` and pops only while `valid_o`. No bypass from push to pop.
+/// Timing: the head is read without latency; a pushed word is seen in the next cycle. One push and one
+/// pop a cycle.
+///
+/// Not here: protection; the user pushes only while `ready_o` and pops only while `valid_o`. No bypass
+/// from push to pop, so a full FIFO takes nothing in the cycle of a pop.
 module fifo #(
   /// Bits of an entry.
   parameter int unsigned Width = 8,

@@ -38,4 +38,4 @@ module fp16_mul #(
     .p_o
   );
 
-endmodule
+endmodule : fp16_mul

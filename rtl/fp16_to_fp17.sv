@@ -7,6 +7,8 @@
 /// its edges, so that no element has to normalise products.
 ///
 /// Timing: combinational.
+///
+/// Not here: registers, flags, the way back; products of FP17 are FP32.
 module fp16_to_fp17 (
   /// Number, binary16.
   input  logic [15:0] a_i,
@@ -40,4 +42,4 @@ module fp16_to_fp17 (
     if (exponent == 5'd31) r_o[15:0] = {fraction == 10'd0 ? Infinity : Nan, 10'd0};
   end
 
-endmodule
+endmodule : fp16_to_fp17

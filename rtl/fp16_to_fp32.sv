@@ -32,4 +32,4 @@ module fp16_to_fp32 (
     end
   end
 
-endmodule
+endmodule : fp16_to_fp32

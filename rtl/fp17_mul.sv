@@ -103,4 +103,4 @@ module fp17_mul #(
     assign settled_q = product_q;
   end
 
-endmodule
+endmodule : fp17_mul

@@ -195,4 +195,4 @@ module fp32_add #(
     assign summed_q = summed_d;
   end
 
-endmodule
+endmodule : fp32_add

@@ -146,4 +146,4 @@ module fp32_mul #(
     assign normal_q = normal_d;
   end
 
-endmodule
+endmodule : fp32_mul

@@ -48,4 +48,4 @@ module fp32_to_fp16 (
 
   assign nonfinite_o = &r_o[14:10];
 
-endmodule
+endmodule : fp32_to_fp16

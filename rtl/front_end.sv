@@ -12,8 +12,8 @@
 /// - CONFIG takes one cycle.
 /// An illegal instruction raises `error_o` when it would have issued, and is not executed.
 ///
-/// It does not check the limits that depend on descriptor banks, and fetches a few instructions
-/// beyond HALT, which it drops.
+/// Not here: the limits that depend on descriptor banks. It fetches a few instructions beyond HALT,
+/// which it drops.
 module front_end #(
   /// The unit, a cosparse_pkg::unit_e.
   parameter logic [1:0] Unit = cosparse_pkg::UnitDma,

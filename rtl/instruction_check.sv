@@ -1,10 +1,13 @@
-/// Whether a unit may execute an instruction, as far as the 128 bits tell. Combinational.
+/// Whether a unit may execute an instruction, as far as the 128 bits tell.
 ///
 /// Refuses unknown opcodes, opcodes of another unit, bits that must be zero, semaphores of HALT,
 /// registers that the unit lacks and values too wide for them, unknown spaces and operations, and
-/// DRAM addresses that are not aligned. It does not look at descriptor banks: the limits of
-/// docs/microarchitecture.md that depend on registers are the compiler's, except those that the DMA
-/// checks when it starts a transfer.
+/// DRAM addresses that are not aligned.
+///
+/// Timing: combinational.
+///
+/// Not here: descriptor banks. The limits of docs/microarchitecture.md that depend on registers are
+/// the compiler's, except those that the DMA checks when it starts a transfer.
 module instruction_check #(
   /// The unit, a cosparse_pkg::unit_e.
   parameter logic [1:0] Unit = cosparse_pkg::UnitDma,

@@ -1,13 +1,16 @@
 /// One run of the machine: start, HALT, errors, watchdog, and where the cycles go.
 ///
-/// `start_o` is cycle 0. `ended_o` is high for one cycle: with HALT of all units, or after an error
-/// when everything that was under way has ended. The first error counts; from the cycle after it
-/// `stop_o` keeps all units from issuing. `cycles_o` and the counters cover cycle 0 to the last HALT.
+/// A request while a run is on is ignored. The first error counts. The watchdog ends a run in which
+/// nothing at all has happened for WatchdogCycles: no issue, no unit at work, no beat on the bus. So it
+/// sees a deadlock of semaphores and a memory that does not answer.
 ///
-/// The watchdog ends a run in which nothing at all has happened for WatchdogCycles: no issue, no unit
-/// at work, no beat on the bus. So it sees a deadlock of semaphores and a memory that does not answer.
-/// It does not see an execution unit that works for ever. A memory that never answers keeps the run
-/// from ending: the error is there, and the machine needs a reset.
+/// Timing: `start_o` is cycle 0, the cycle of the request. `ended_o` is high for one cycle: with HALT
+/// of all units, or after an error when everything that was under way has ended. From the cycle after
+/// an error `stop_o` keeps all units from issuing. `cycles_o` and the counters cover cycle 0 to the
+/// last HALT.
+///
+/// Not here: a unit that works for ever, which the watchdog does not see, and transfers cut short: a
+/// memory that never answers keeps the run from ending. The error is there; the machine needs a reset.
 module run_control #(
   /// Longest time without any progress; beyond every latency of the memory.
   parameter int unsigned WatchdogCycles = 65536

@@ -1,7 +1,9 @@
 /// One block RAM: a read port, and a write port with an enable for each lane that can read instead.
 ///
-/// A read address in cycle t gives its word in cycle t + 1, as it was before the write of cycle t.
-/// An output holds its value while its enable is low. Contents are unknown until they are written.
+/// Timing: a read address in cycle t gives its word in cycle t + 1, as it was before the write of
+/// cycle t. An output holds its value while its enable is low.
+///
+/// Not here: reset, so contents are unknown until they are written; owners (scratchpad_pair).
 module scratchpad #(
   /// Words.
   parameter int unsigned Words = 16,

@@ -1,9 +1,12 @@
 /// One half of a scratchpad: reads and writes up to Wide consecutive words in a cycle.
 ///
 /// A bus beat may carry several words; words are interleaved over Wide block RAMs, so that any Wide
-/// consecutive ones lie in different RAMs. With Wide = 1 it is one block RAM. Read latency 1 as in
-/// `scratchpad`. Word w of an access is address + w; words past the end must not be enabled, and
-/// are unknown when they are read.
+/// consecutive ones lie in different RAMs. With Wide = 1 it is one block RAM. Word w of an access is
+/// address + w.
+///
+/// Timing: as `scratchpad`, read latency 1.
+///
+/// Not here: a check of the end; words past it must not be enabled, and are unknown when they are read.
 module scratchpad_half #(
   /// Words of the half.
   parameter int unsigned Words = 16,

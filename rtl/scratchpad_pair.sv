@@ -1,12 +1,14 @@
 /// A double-buffered scratchpad: two halves, and the multiplexers that give each half its owner.
 ///
 /// Every user addresses the words of both halves (address >= HalfWords is half 1). Different users
-/// may work in different halves in the same cycle; in one half the program gives one of them
-/// ownership at a time, which an assertion checks. Read latency 1. A user of single words drives
-/// word 0 of an access and leaves the enables of the others low.
+/// may work in different halves in the same cycle. A user of single words drives word 0 of an access
+/// and leaves the enables of the others low. A side reader reads single words through the write port
+/// of a half that nobody writes, so that an owner may read two words of a half in a cycle.
 ///
-/// A side reader reads single words through the write port of a half that nobody writes, so that an
-/// owner may read two words of a half in a cycle.
+/// Timing: read latency 1; no waiting, everybody works in every cycle.
+///
+/// Not here: arbitration. In one half the program gives one reader and one writer ownership at a time;
+/// an assertion checks it, and synthesised hardware mixes the addresses of two.
 module scratchpad_pair #(
   /// Words of a half.
   parameter int unsigned HalfWords = 16,

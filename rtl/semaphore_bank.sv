@@ -1,7 +1,10 @@
 /// The counting semaphores between the units, all zero at the start.
 ///
-/// A token that is made in cycle t may be taken from cycle t + SemaphoreCycles = t + 1 on. A token
-/// beyond SemaphoreMax raises `overflow_o`; taking one that is not there is the user's mistake.
+/// Timing: a token that is made in cycle t may be taken from cycle t + SemaphoreCycles = t + 1 on. A
+/// token beyond SemaphoreMax raises `overflow_o` in the cycle in which it is made.
+///
+/// Not here: waiting. Taking a token that is not there, or one semaphore by two units in a cycle, is
+/// the user's mistake.
 module semaphore_bank #(
   /// Units that make and take tokens.
   parameter int unsigned Units = 4

@@ -52,4 +52,4 @@ module skid_buffer #(
     if (~full_q) spare_q <= data_i;
   end
 
-endmodule
+endmodule : skid_buffer

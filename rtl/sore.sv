@@ -9,8 +9,8 @@
 /// the last value. done_o is high in the last of them, cycle t + T - 1 with
 ///     T = PruneStartCycles + blocks * K + n + (transpose ? SoreLanes : 0).
 ///
-/// It does not check the limits of PRUNE and knows nothing of halves, owners or semaphores. It has
-/// no stall: the scratchpads belong to it while it works.
+/// Not here: the limits of PRUNE, halves, owners, semaphores, stalls: the scratchpads belong to it
+/// while it works.
 module sore #(
   /// Array rows.
   parameter int unsigned Rows = 4,

@@ -3,7 +3,7 @@
 /// Timing: the outputs describe the value that enters in this cycle; they change at the end of a
 /// cycle with `take_i` or `drain_i`.
 ///
-/// It does not know where a group lies in the operand; n_i and m_i must be stable while it works.
+/// Not here: where a group lies in the operand (sore_walk); n_i and m_i must be stable while it works.
 module sore_group #(
   /// Slots of a lane.
   parameter int unsigned NMax = 8,

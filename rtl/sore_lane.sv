@@ -15,7 +15,7 @@
 /// Timing: one value a cycle with `step_i`; the n results of a group are complete one cycle after
 /// its last value and leave, one a step, during the next n steps.
 ///
-/// It does not count positions (sore_group does) and does not say when a result is valid.
+/// Not here: positions (sore_group counts them), and when a result is valid.
 module sore_lane #(
   /// Slots: the largest n.
   parameter int unsigned NMax = 8,

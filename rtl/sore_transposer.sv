@@ -9,7 +9,7 @@
 /// vector i, element l of which is element i of the l-th vector that entered, is on vector_o during
 /// step (b + 1) * Lanes + i, before the clock edge of that step.
 ///
-/// It does not know which vectors are valid: the user steps it a multiple of Lanes times.
+/// Not here: which vectors are valid; the user steps it a multiple of Lanes times.
 module sore_transposer #(
   /// Values of a vector, and vectors of a block; a power of two.
   parameter int unsigned Lanes = 4

@@ -9,7 +9,7 @@
 /// Timing: registered outputs. `start_i` in cycle t; the first step is on the outputs from cycle
 /// t + 2 + LeadCycles, and one follows in each cycle until the one with `last_o`.
 ///
-/// It does not wait for anything and does not touch the data.
+/// Not here: data, and waiting for anything.
 module sore_walk #(
   /// Largest m.
   parameter int unsigned GroupMax = 8,

@@ -647,4 +647,4 @@ module stce #(
   logic unused;
   assign unused = ^{instr_q, unused_last_word, unused_first, read_tags_q, write_tags_q};
 
-endmodule
+endmodule : stce

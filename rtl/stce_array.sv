@@ -1,8 +1,10 @@
 /// The array: Rows x Cols elements, the edges of its rows, and the skew of its columns.
 ///
-/// Control and activations go east from the row edges, weights, indices and the bus go south, a
-/// register a step. Weights of column c are delayed by c cycles here; first values come and results
-/// leave with that skew, since every accumulator bank has addresses of its own.
+/// Control and activations go east from the row edges, weights, indices and the bus go south.
+///
+/// Timing: a register a step, so an element works c cycles after the edge of its row. Weights and
+/// indices of column c are delayed by c cycles here; first values come and results leave with that
+/// skew, since every accumulator bank has addresses of its own.
 ///
 /// Not here: decisions; see stce_row for what the ports mean.
 module stce_array #(
@@ -211,4 +213,4 @@ module stce_array #(
   assign unused = ^{step, item, pair, start, token, weight, index, bus, reads, reads_last, leaves,
                     leaves_last, west, out};
 
-endmodule
+endmodule : stce_array

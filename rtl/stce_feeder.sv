@@ -492,4 +492,4 @@ module stce_feeder #(
     end
   end
 
-endmodule
+endmodule : stce_feeder

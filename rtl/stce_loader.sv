@@ -147,4 +147,4 @@ module stce_loader #(
   logic unused;
   assign unused = ^bank_i;
 
-endmodule
+endmodule : stce_loader

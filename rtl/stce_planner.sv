@@ -171,4 +171,4 @@ module stce_planner #(
   assign rows_count_o  = count;
   assign rows_lane_o   = lane_q[WordLaneBits-1:0];
 
-endmodule
+endmodule : stce_planner

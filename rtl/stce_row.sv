@@ -477,4 +477,4 @@ module stce_row #(
                    op_sel, op_odd, op_slot, sum_we, shadow_we, sum_slot,
                    first_we, item_odd, bus_sel, item_slot};
 
-endmodule
+endmodule : stce_row

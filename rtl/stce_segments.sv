@@ -180,4 +180,4 @@ module stce_segments #(
   logic unused;
   assign unused = ^bank_i;
 
-endmodule
+endmodule : stce_segments

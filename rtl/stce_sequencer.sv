@@ -410,4 +410,4 @@ module stce_sequencer #(
   logic unused;
   assign unused = ^bank_i;
 
-endmodule
+endmodule : stce_sequencer

@@ -5,6 +5,8 @@
 /// Timing: `cycle_o` counts the cycles of the MATMUL from 1 (the cycle after `start_i`) to 15, where
 /// it stays. Products of steps are there from cycle 3 on, of the origin from cycle 5, of strides from
 /// cycle 7, `tokens_o` from cycle 3, `band_words_o` from cycle 8.
+///
+/// Not here: a copy of the bank, which must stay until then, and checks that a product fits.
 module stce_setup (
   /// Clock.
   input  logic                                 clk_i,
@@ -71,4 +73,4 @@ module stce_setup (
   logic unused;
   assign unused = ^bank_i;
 
-endmodule
+endmodule : stce_setup

@@ -136,4 +136,4 @@ module stce_sums #(
   logic unused;
   assign unused = ^bank_i;
 
-endmodule
+endmodule : stce_sums

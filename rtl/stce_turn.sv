@@ -79,4 +79,4 @@ module stce_turn #(
   logic unused;
   assign unused = ^{part_i, two_i};
 
-endmodule
+endmodule : stce_turn

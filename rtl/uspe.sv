@@ -186,4 +186,4 @@ module uspe #(
 
   always_ff @(posedge clk_i) bus_o <= out_o;
 
-endmodule
+endmodule : uspe

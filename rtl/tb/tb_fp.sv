@@ -56,4 +56,4 @@ module tb_fp #(
   fp16_to_fp32 u_widen (.a_i(a16_i), .r_o(widened_o));
   fp32_to_fp16 u_round (.a_i(round_i), .r_o(rounded_o), .nonfinite_o);
 
-endmodule
+endmodule : tb_fp

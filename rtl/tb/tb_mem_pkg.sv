@@ -11,4 +11,4 @@ package tb_mem_pkg;
     input bit [63:0] lanes, input bit [1023:0] data
   );
 
-endpackage
+endpackage : tb_mem_pkg

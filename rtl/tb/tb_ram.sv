@@ -54,4 +54,4 @@ module tb_ram #(
   logic unused;
   assign unused = ^word;
 
-endmodule
+endmodule : tb_ram

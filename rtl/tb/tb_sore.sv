@@ -168,4 +168,4 @@ module tb_sore #(
   );
   // verilator lint_on PINCONNECTEMPTY
 
-endmodule
+endmodule : tb_sore

@@ -162,4 +162,4 @@ module tb_stce #(
   logic unused;
   assign unused = ^idx_words;
 
-endmodule
+endmodule : tb_stce
