@@ -25,7 +25,9 @@ BENCHES = RTL / "tb"
 
 OVERLAY = "COSPARSE_RTL_OVERLAY"
 
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\w$`\']+|\S')
+_LABEL = re.compile(r"\b(endmodule|endpackage) : \w+")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _PORT = re.compile(r"^\s*(?:input|output|inout)\b[^,;)]*?(\w+)\s*(?:,|\)|$)", re.MULTILINE)
 
@@ -72,4 +74,12 @@ def _words(source: Path) -> Iterator[str]:
 
 def code(source: Path) -> str:
     """Text of a source without its comments."""
-    return _COMMENT.sub("", source.read_text())
+    return _COMMENT.sub(lambda match: match[1] or "", source.read_text())
+
+
+def meaning(source: Path) -> str:
+    """Tokens of a source: the same text before and after a change of comments, layout or end labels.
+
+    What is kept by a digest of it stays valid when only such things change.
+    """
+    return _LABEL.sub(r"\1", " ".join(_TOKEN.findall(code(source))))

@@ -25,7 +25,7 @@ from typing import Any
 from cosparse.spec.errors import InputError, RunError, unknown_name
 from hwsim.config import AcceleratorConfig
 
-from .sources import RTL, closure, code
+from .sources import RTL, closure, meaning
 from .toolchain import EXTRA_HINT, find_script
 
 RESULTS = RTL / "synth" / "results"
@@ -84,8 +84,8 @@ class Target:
         return RESULTS / f"{self.name}.json"
 
     def digest(self) -> str:
-        """Of the sources without comments and layout, the parameters and the script."""
-        texts = (" ".join(code(path).split()) for path in closure(self.module, [RTL]))
+        """Of the meaning of the sources, the parameters and the script."""
+        texts = map(meaning, closure(self.module, [RTL]))
         parts = [SCRIPT, self.module, json.dumps(dict(self.parameters), sort_keys=True), *texts]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
