@@ -3,6 +3,7 @@
 The simulator's own runtime is compiled once into an archive that every later build links.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -29,6 +30,10 @@ _MAKE = (
     "CFG_CXXFLAGS_PCH_I=-include",
     "CFG_LDLIBS_THREADS=-pthread",
     "CFG_CXXFLAGS_STD=-std=gnu++17",
+)
+_FLAGS = (
+    *("CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS", "OPT", "MAKEFLAGS", "GNUMAKEFLAGS", "MAKEFILES"),
+    *("CPATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
 )
 _RUNTIME = (
     *("verilated", "verilated_vpi", "verilated_dpi", "verilated_threads"),
@@ -59,8 +64,13 @@ def _ingredients(design: Design, tools: Toolchain) -> list[object]:
     options = (design.optimise, design.trace, design.coverage, design.assertions)
     driver = [] if design.main else [toolchain.cocotb_version(), sys.version, sysconfig.get_paths()]
     parameters = sorted(design.parameters.items())
-    recipe = [Path(__file__), *tools.versions]
+    recipe = [Path(__file__), *tools.versions, *_flags()]
     return [*recipe, *driver, options, parameters, *design.sources, *_cpp(design)]
+
+
+def _flags() -> list[str]:
+    """Variables of the environment that the generated makefile, the compiler or the linker obey."""
+    return [f"{name}={os.environ[name]}" for name in _FLAGS if name in os.environ]
 
 
 def _cpp(design: Design) -> tuple[Path, ...]:
@@ -115,7 +125,7 @@ def _cocotb_options(design: Design, model: Path) -> list[str | Path]:
 
 def _runtime(tools: Toolchain) -> Path:
     """Verilator's runtime as an archive, of which a model links what it uses."""
-    name = f"runtime-{cache.digest([Path(__file__), *tools.versions])}"
+    name = f"runtime-{cache.digest([Path(__file__), *tools.versions, *_flags()])}"
     return cache.kept(name, lambda place: _archive(tools, place)) / "runtime.a"
 
 

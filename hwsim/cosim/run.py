@@ -62,7 +62,7 @@ def run(
     random_start: every register starts at anything, by the seed, instead of zero.
     vcd: file for the waves; the design must have been built with trace.
 
-    Raises RunError with the simulator's output when a test fails, none runs, or the process dies.
+    Raises RunError with the simulator's output when a test fails, none runs, or the process fails.
     """
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "results.xml"
@@ -72,12 +72,13 @@ def run(
             environment["COCOTB_TEST_FILTER"] = tests
         waves = ["--trace", "--trace-file", str(vcd.resolve())] if vcd else []
         start = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"] if random_start else []
-        output = _call(
+        code, output = _call(
             [str(model.program), *start, *waves], environment, Path(scratch), timeout_seconds
         )
         passed, failed = _read(results)
-    if failed or not passed:
-        what = f"failed: {', '.join(failed)}" if failed else "ran no test"
+    if failed or not passed or code:
+        ended = f"ended with exit code {code}" if code else "ran no test"
+        what = f"failed: {', '.join(failed)}" if failed else ended
         raise RunError(f"bench {module} on {model.design.top} {what}; seed {seed}\n{output}")
     return Outcome(passed, output)
 
@@ -116,7 +117,10 @@ def _environment(
     }
 
 
-def _call(command: list[str], environment: dict[str, str], folder: Path, timeout: float) -> str:
+def _call(
+    command: list[str], environment: dict[str, str], folder: Path, timeout: float
+) -> tuple[int, str]:
+    """Exit code and output."""
     done = subprocess.run(
         command,
         env=environment,
@@ -127,7 +131,7 @@ def _call(command: list[str], environment: dict[str, str], folder: Path, timeout
         timeout=timeout,
         check=False,
     )
-    return done.stdout
+    return done.returncode, done.stdout
 
 
 def _read(results: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -2,7 +2,8 @@
 // (hwsim.cosim.shared_memory) sees the same bytes without a copy.
 //
 // A memory is an array of words of `bytes` bytes each, a multiple of 4; every access names the width.
-// An access beyond the end stops the simulation.
+// An access beyond the end reads zeros or writes nothing, and ends the simulation as a failure after this
+// time step, so that the waves have it.
 
 #include <cstdint>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <cstring>
 
 #include "svdpi.h"
+#include "verilated.h"
 
 namespace {
 
@@ -22,6 +24,7 @@ struct Memory {
 
 Memory memories[kMemories];
 
+// Null beyond the end.
 uint8_t* locate(const char* what, int number, int address, int bytes) {
   const bool known = number >= 0 && number < kMemories;
   const uint64_t offset = uint64_t(uint32_t(address)) * uint32_t(bytes);
@@ -30,7 +33,9 @@ uint8_t* locate(const char* what, int number, int address, int bytes) {
   std::fprintf(stderr, "dpi_mem: %s of word %d (%d bytes) outside memory %d (%llu bytes)\n", what,
                address, bytes, number,
                known ? (unsigned long long)memories[number].size : 0ULL);
-  std::exit(1);
+  Verilated::threadContextp()->errorCountInc();
+  Verilated::threadContextp()->gotFinish(true);
+  return nullptr;
 }
 
 }  // namespace
@@ -46,13 +51,16 @@ void* dpi_mem_open(int number, uint64_t size) {
 }
 
 void dpi_mem_read(int number, int address, int bytes, svBitVecVal* data) {
-  std::memcpy(data, locate("read", number, address, bytes), size_t(bytes));
+  const uint8_t* word = locate("read", number, address, bytes);
+  if (word) std::memcpy(data, word, size_t(bytes));
+  else std::memset(data, 0, size_t(bytes));
 }
 
 // Writes the lanes, of `lane_bytes` bytes, whose bit in `lanes` is set.
 void dpi_mem_write(int number, int address, int bytes, int lane_bytes, const svBitVecVal* lanes,
                    const svBitVecVal* data) {
   uint8_t* word = locate("write", number, address, bytes);
+  if (!word) return;
   const uint8_t* source = reinterpret_cast<const uint8_t*>(data);
   for (int lane = 0; lane * lane_bytes < bytes; ++lane)
     if (lanes[lane / 32] >> (lane % 32) & 1)

@@ -12,6 +12,22 @@ from hwsim.cosim import cache, sources, toolchain
 
 RAM = cosim.Design("tb_ram", parameters={"Lanes": 4, "LaneBits": 16})
 
+OUTSIDE = """
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge, Timer
+from hwsim import cosim
+
+@cocotb.test()
+async def reads_outside(dut):
+    cosim.shared_memory(0, 64)
+    dut.we_i.value, dut.re_i.value, dut.raddr_i.value = 0, 0, 9
+    Clock(dut.clk_i, 10, "ns").start(start_high=False)
+    await RisingEdge(dut.clk_i)
+    dut.re_i.value = 1
+    await Timer(100, "ns")
+"""
+
 
 def test_a_module_brings_what_it_names_packages_first(tmp_path):
     (tmp_path / "top.sv").write_text("module top; /* other */ leaf u(); // third\nendmodule")
@@ -60,6 +76,19 @@ def test_a_model_is_built_once_and_again_when_a_source_changes(tmp_path, monkeyp
     assert cosim.build(design).program != programs[0] and len(made) == 3
 
 
+def test_a_model_is_built_again_when_the_compiler_flags_change(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    building = importlib.import_module("hwsim.cosim.build")
+    monkeypatch.setattr(building, "_make", lambda *_: None)
+    for name in (flags := ("CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPLUS_INCLUDE_PATH")):
+        monkeypatch.delenv(name, raising=False)
+    programs = {cosim.build(RAM).program}
+    for name in flags:
+        monkeypatch.setenv(name, "-O0")
+        programs.add(cosim.build(RAM).program)
+    assert len(programs) == 1 + len(flags)
+
+
 def test_a_failed_build_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "bad.sv").write_text("module bad(input logic a_i) endmodule\n")
@@ -77,6 +106,24 @@ def test_a_missing_compiler_says_what_installs_it(monkeypatch):
 def test_a_missing_package_says_what_installs_it():
     with pytest.raises(MissingToolError, match=r"pip install 'cosparse\[rtl\]'"):
         toolchain.find_module("no_such_package", "is made up")
+
+
+def test_an_access_outside_a_memory_fails_and_keeps_its_waves(tmp_path):
+    (tmp_path / "outside.py").write_text(OUTSIDE)
+    waves = tmp_path / "waves.vcd"
+    with pytest.raises(
+        RunError, match=r"dpi_mem: read of word 9 \(8 bytes\) outside memory 0 \(64 "
+    ):
+        cosim.simulate(RAM, "outside", folders=[tmp_path], vcd=waves)
+    assert "\n#15000\n" in waves.read_text()
+
+
+def test_a_bench_that_ends_with_the_failing_access_has_failed(tmp_path):
+    (tmp_path / "outside.py").write_text(
+        OUTSIDE.replace('Timer(100, "ns")', "RisingEdge(dut.clk_i)")
+    )
+    with pytest.raises(RunError, match=r"exit code 1(.|\n)*outside memory 0"):
+        cosim.run(cosim.build(RAM), "outside", folders=[tmp_path])
 
 
 def test_waves_on_demand(tmp_path, monkeypatch):

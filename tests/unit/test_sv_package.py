@@ -1,11 +1,13 @@
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from cosparse.spec.errors import MissingToolError
 from hwsim.constants import CONSTANTS
+from hwsim.cosim.lint import WAIVERS
+from hwsim.cosim.toolchain import find_toolchain
 from hwsim.isa import COMMON, FIELDS, INSTRUCTION_BITS, REGISTERS, Op
 from hwsim.sv_package import main, sv_package
 
@@ -65,10 +67,12 @@ def test_pyslang_compiles_the_package():
 
 
 def test_verilator_lints_the_package():
-    verilator = shutil.which("verilator")
-    if verilator is None:
-        pytest.skip("verilator is not installed")
+    try:
+        tools = find_toolchain()
+    except MissingToolError as missing:
+        pytest.skip(str(missing))
+    command = [tools.verilator, "--lint-only", "-Wall", WAIVERS, COMMITTED]
     done = subprocess.run(
-        [verilator, "--lint-only", str(COMMITTED)], capture_output=True, text=True, check=False
+        command, env=tools.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
