@@ -21,7 +21,7 @@ from typing import Any
 from cosparse.spec.errors import RunError
 from hwsim.cosim.accelerator import Case, run_programs
 from hwsim.cosim.law import judge
-from hwsim.cosim.sources import meaning
+from hwsim.cosim.sources import BENCHES, RTL, closure, meaning
 from tests.rtl.test_accelerator import CONFIGS, NIGHTLY_CONFIGS, NIGHTLY_COUNT, design, job
 
 ROOT = Path(__file__).parents[2]
@@ -113,17 +113,19 @@ def verdicts() -> list[dict[str, Any]]:
 
 
 def digest() -> str:
-    """Of RTL, benches, simulator, random programs and their configurations.
+    """Of the RTL and its bench, simulator, random programs and their configurations.
 
     Comments and layout do not count, nor what no program runs through.
     """
     total = hashlib.sha256()
-    folders = (("rtl", "*.sv"), ("hwsim", "*.py"), ("tests/programs", "*.py"))
-    files = {path for folder, glob in folders for path in (ROOT / folder).rglob(glob)}
-    files -= {ROOT / "hwsim" / "cosim" / name for name in ("formal.py", "lint.py", "synth.py")}
-    for path in sorted([*files, ROOT / "tests/rtl/test_accelerator.py"]):
-        text = meaning(path) if path.suffix == ".sv" else ast.dump(ast.parse(path.read_text()))
-        total.update(f"{path.relative_to(ROOT)}\0{text}\0".encode())
+    folders = (ROOT / "hwsim", ROOT / "tests" / "programs")
+    code = {path for folder in folders for path in folder.rglob("*.py")}
+    code -= {ROOT / "hwsim" / "cosim" / name for name in ("formal.py", "lint.py", "synth.py")}
+    code |= {ROOT / "tests" / "rtl" / "test_accelerator.py", BENCHES / "accelerator_bench.py"}
+    texts = [(path.name, meaning(path)) for path in closure("tb_top", (RTL, BENCHES))]
+    texts += [(str(p.relative_to(ROOT)), ast.dump(ast.parse(p.read_text()))) for p in sorted(code)]
+    for name, text in [*texts, ("dpi_mem.cpp", (BENCHES / "dpi_mem.cpp").read_text())]:
+        total.update(f"{name}\0{text}\0".encode())
     return total.hexdigest()[:16]
 
 

@@ -39,6 +39,19 @@ def test_a_module_brings_what_it_names_packages_first(tmp_path):
         sources.closure("leav", [tmp_path])
 
 
+def test_comments_layout_and_end_labels_do_not_change_the_meaning(tmp_path):
+    def meaning(text):
+        (tmp_path / "one.sv").write_text(text)
+        return sources.meaning(tmp_path / "one.sv")
+
+    text = 'module one(input logic a_i);\n  initial $display("a  // b");\nendmodule\n'
+    same = '/// It\'s "one".\nmodule one (\n  input logic a_i  // a\n);\n\n'
+    same += '  initial /* x */ $display("a  // b");\n\nendmodule : one\n'
+    assert meaning(same) == meaning(text)
+    for before, after in (("a_i", "b_i"), ("a  //", "a //"), ("logic a", "logic [0:0] a")):
+        assert meaning(text.replace(before, after)) != meaning(text)
+
+
 def test_ports_are_those_of_the_header():
     assert RAM.ports == ("clk_i", "re_i", "raddr_i", "rdata_o", "we_i", "waddr_i", "wdata_i")
 
