@@ -27,6 +27,7 @@ from .simulation import simulate_steps
 from .statistics import MethodAccuracy, summarise
 from .store import RESULTS_SCHEMA, RunFolder, open_folder, read_results, write_json
 from .study import run_study
+from .timeline import trace_step
 from .trainings import backend_model, train_all, usable_seed
 
 
@@ -103,6 +104,8 @@ def _compute(
         config = scenario.accelerator_config()
         reporter.stage(f"simulating {len(workloads)} training steps on {config.name}")
         document["simulated"] = simulate_steps(workloads, config)
+        step = workloads[scenario.train.method]
+        document["timeline"] = trace_step(step, config, folder.path)
         if scenario.study is not None:
             document["study"] = run_study(scenario, config, reporter)
     seed = None
@@ -155,6 +158,7 @@ def _begin(scenario: Scenario, network: Network) -> dict[str, Any]:
         "measured": None,
         "simulated": None,
         "rtl": None,
+        "timeline": None,
         "study": None,
         "not_measured": [],
     }

@@ -2,6 +2,7 @@
 
 results.json    the whole result (schema RESULTS_SCHEMA), once it is whole
 report.html, report.md
+timeline.json   trace of one product, where the scenario simulates
 workload-<method>.json
 trainings/<method>-seed<k>.json and .safetensors, reused by the next run of the same scenario
 """
@@ -20,7 +21,7 @@ from cosparse.spec import CorruptFileError, InputError, RunError, SchemaVersionE
 
 from .scenario import Scenario
 
-RESULTS_SCHEMA = 3
+RESULTS_SCHEMA = 4
 RESULTS_ROOT = Path("results")
 SECTIONS: dict[str, tuple[type, ...]] = {
     "scenario": (dict,),
@@ -36,6 +37,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "measured": (dict, type(None)),
     "simulated": (dict, type(None)),
     "rtl": (dict, type(None)),
+    "timeline": (dict, type(None)),
     "study": (dict, type(None)),
     "on_accelerator": (dict, type(None)),
     "not_measured": (list,),

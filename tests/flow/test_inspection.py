@@ -117,7 +117,7 @@ def test_results(finished):
         ("a.txt", b"hello", InputError),
         ("a.json", b'{"a": 1}', CorruptFileError),
         ("a.json", b'{"ops": [], "schema": 1}', CorruptFileError),
-        ("a.json", b'{"scenario_hash": "0", "schema": 3}', CorruptFileError),
+        ("a.json", b'{"scenario_hash": "0", "schema": 4}', CorruptFileError),
         ("a.json", b"", CorruptFileError),
         ("a.safetensors", b"xx", InputError),
         ("a.pt", b"xx", InputError),

@@ -132,7 +132,7 @@ def images(samples=40, shape=(1, 8, 8), classes=10):
 
 def test_the_folder_of_a_run(finished):
     names = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*.*")}
-    expected = {"results.json", "report.html", "report.md"}
+    expected = {"results.json", "timeline.json", "report.html", "report.md"}
     expected |= {f"workload-{method}.json" for method in ("bdwp", "dense")}
     expected |= {
         f"trainings/{name}{end}" for name in TRAININGS for end in (".json", ".safetensors")
@@ -144,7 +144,7 @@ def test_results_json_is_the_document(finished):
     written = json.loads(finished.folder.joinpath("results.json").read_text())
     assert written == json.loads(json.dumps(finished.document))
     assert set(written) == {"schema", *SECTIONS}
-    assert written["schema"] == 3
+    assert written["schema"] == 4
     assert read_results(finished.folder) == written
 
 

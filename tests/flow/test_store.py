@@ -46,8 +46,8 @@ def test_what_is_not_json(tmp_path, text):
     [
         ([], CorruptFileError, "other JSON"),
         ({"a": 1}, CorruptFileError, "other JSON"),
-        ({"schema": 99}, SchemaVersionError, "schema 99, this release reads 3; run the scenario"),
-        ({"schema": 3, "scenario": {}}, CorruptFileError, "provenance"),
+        ({"schema": 99}, SchemaVersionError, "schema 99, this release reads 4; run the scenario"),
+        ({"schema": 4, "scenario": {}}, CorruptFileError, "provenance"),
     ],
 )
 def test_results_that_cannot_be_read(tmp_path, document, error, message):

@@ -6,6 +6,7 @@ from typing import Any
 from ..blocks import Section
 from .accelerator import accelerator_section
 from .accuracy import accuracy_section
+from .assumptions import assumptions_section
 from .cpu import cpu_section
 from .energy import energy_section
 from .layers import layers_section
@@ -18,12 +19,14 @@ from .rtl import rtl_section
 from .storage import storage_section
 from .study import study_section
 from .summary import summary_section
+from .timeline import timeline_section
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], Section | None]] = {
     "summary": summary_section,
     "accuracy": accuracy_section,
     "on_accelerator": on_accelerator_section,
     "accelerator": accelerator_section,
+    "timeline": timeline_section,
     "rtl": rtl_section,
     "energy": energy_section,
     "study": study_section,
@@ -32,6 +35,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Section | None]] = {
     "storage": storage_section,
     "layers": layers_section,
     "published": published_section,
+    "assumptions": assumptions_section,
     "limits": limits_section,
     "reproduce": reproduce_section,
 }
