@@ -1,9 +1,12 @@
 """What stops the machine: it says what and where, leaves other memory alone, and starts again.
 
-All cases run in one simulation, each followed by a legal program that must have its bits and times.
+All cases run in one simulation, each followed by a legal program that must have its bits and times: on
+stand-ins for STCE, SORE and WUVE, and on the complete accelerator. Errors amid real work: test_recovery.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -11,10 +14,12 @@ import pytest
 
 from hwsim import engine
 from hwsim.constants import INSTRUCTION_BYTES, SEMAPHORE_MAX
+from hwsim.cosim import Design
 from hwsim.cosim.accelerator import Case, RtlResult, run_programs
 from hwsim.host import Counter, Error
 from hwsim.isa import Instruction, Op, Space, Unit, configure, encode, to_words
-from tests.rtl.law import check_bits, check_times
+from tests.rtl import test_accelerator as complete
+from tests.rtl.law import Job, check_bits, check_times
 from tests.rtl.transfer_programs import CONFIGS, WATCHDOG_CYCLES, design, job
 
 CONFIG = CONFIGS["narrow"]
@@ -137,20 +142,35 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def results() -> list[tuple[RtlResult, RtlResult]]:
+@dataclass(frozen=True)
+class Machine:
+    """A design, the legal programs that run on it after a fault, and when its watchdog barks."""
+
+    design: Design
+    legal: Callable[[int], Job]
+    watchdog_cycles: int
+
+
+MACHINES = {
+    "stand-ins": Machine(design("narrow"), partial(job, "narrow"), WATCHDOG_CYCLES),
+    "complete": Machine(complete.design("4x4"), partial(complete.job, "4x4"), 65_536),
+}
+
+
+@pytest.fixture(scope="module", params=MACHINES.values(), ids=MACHINES)
+def outcomes(request) -> tuple[Machine, list[tuple[RtlResult, RtlResult]]]:
     """Of every fault, and of the legal program after it."""
-    cases = []
+    machine, cases = request.param, []
     for number, fault in enumerate(FAULTS):
-        config, program, image = job("narrow", number)
+        config, program, image = machine.legal(number)
         cases += [fault.case(), Case.of(program, config, image)]
-    listed = run_programs(design("narrow"), cases)
-    return list(zip(listed[::2], listed[1::2], strict=True))
+    listed = run_programs(machine.design, cases)
+    return machine, list(zip(listed[::2], listed[1::2], strict=True))
 
 
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda n: f"{n} {FAULTS[n].name}")
-def test_the_machine_stops_and_says_why(results, number):
-    fault, (result, _) = FAULTS[number], results[number]
+def test_the_machine_stops_and_says_why(outcomes, number):
+    fault, (result, _) = FAULTS[number], outcomes[1][number]
     assert not result.timed_out and not result.done
     assert result.error is fault.error
     if fault.error is Error.INSTRUCTION:
@@ -163,16 +183,18 @@ def test_the_machine_stops_and_says_why(results, number):
 
 
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda n: f"{n} {FAULTS[n].name}")
-def test_a_new_start_works(results, number):
-    legal = job("narrow", number)
+def test_a_new_start_works(outcomes, number):
+    machine, results = outcomes
+    legal = machine.legal(number)
     check_bits(legal, results[number][1])
     check_times(legal, results[number][1])
 
 
-def test_a_deadlock_is_seen_when_the_watchdog_says(results):
+def test_a_deadlock_is_seen_when_the_watchdog_says(outcomes):
+    machine, results = outcomes
     result = results[[fault.error for fault in FAULTS].index(Error.WATCHDOG)][0]
-    assert WATCHDOG_CYCLES < result.cycles < WATCHDOG_CYCLES + 50
-    assert result.counters[Unit.STCE][Counter.TOKEN] > WATCHDOG_CYCLES - 50
+    assert machine.watchdog_cycles < result.cycles < machine.watchdog_cycles + 50
+    assert result.counters[Unit.STCE][Counter.TOKEN] > machine.watchdog_cycles - 50
 
 
 def test_errors_at_any_time_leave_the_bus_clean():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cosparse.spec import NM, VNM, Block, Dense, Phase, UnsupportedError, products
-from hwsim import supports
+from hwsim import supports, timing
 from hwsim.compile.emit import emit
 from hwsim.compile.images import build, result_span
 from hwsim.compile.passes import (
@@ -20,12 +20,12 @@ from hwsim.compile.passes import (
     update_pass,
     vector_pass,
 )
-from hwsim.cosim.accelerator import accelerator_design
+from hwsim.cosim.accelerator import Case, accelerator_design, run_programs
 from hwsim.cosim.layers import UNWRITTEN, pass_case
 from hwsim.isa import Flow
 from tests.conformance.compiled import cuts
 from tests.conformance.layers import batched, conv, flat, linear, pruned_conv, pruned_linear
-from tests.rtl.law import Job, check_law
+from tests.rtl.law import Job, check_bits, check_law
 from tests.rtl.test_accelerator import CONFIGS, NIGHTLY_CONFIGS
 
 FF, BP, WU = Phase.FF, Phase.BP, Phase.WU
@@ -110,6 +110,37 @@ def check(name: str, tilings: int, least: tuple[int, int]) -> None:
 
 def test_compiled_layers_and_passes():
     check("8x4", 2, (len(PRODUCTS), 11))
+
+
+def check_short_queues(name: str, tilings: int, depth: int, latency: int) -> None:
+    """A queue that does not cover the fetch latency costs time, and nothing else."""
+    config = (CONFIGS | NIGHTLY_CONFIGS)[name]
+    found = [job for job, _ in jobs(config, tilings)]
+    design = accelerator_design(config, parameters={"QueueDepth": depth, "FetchLatency": latency})
+    results = run_programs(design, [Case.of(program, config, image) for _, program, image in found])
+    later = 0
+    for job, result in zip(found, results, strict=True):
+        check_bits(job, result)
+        gained = result.cycles - timing.cycles(job[1], config)
+        assert gained >= 0
+        later += gained > 0
+    assert later > len(found) // 2
+
+
+def test_compiled_programs_come_to_their_end_with_a_queue_of_one_instruction():
+    check_short_queues("2x2", 1, depth=1, latency=5)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "depth"), [("8x4", 1), ("4x8", 2), ("4x4", 4), ("8x8", 2)])
+def test_compiled_programs_come_to_their_end_with_a_short_queue(name, depth):
+    check_short_queues(name, 4, depth, latency=6)
+
+
+@pytest.mark.nightly
+def test_compiled_programs_have_their_times_with_the_shortest_queue_that_covers_the_latency():
+    found = [job for job, _ in jobs(CONFIGS["4x4"], 4)]
+    check_law(accelerator_design(CONFIGS["4x4"], parameters={"QueueDepth": 4}), found)
 
 
 @pytest.mark.nightly
