@@ -160,7 +160,12 @@ def test_fragments_compile(page):
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")],
+    [
+        page
+        for page in PAGES
+        if "```python\n" in page.read_text(encoding="utf-8")
+        and page.parent.name != "tutorials"  # tests/flow/test_tutorials.py runs them whole
+    ],
     ids=page_id,
 )
 def test_examples_run_and_print_what_they_say(page, tmp_path, monkeypatch):
