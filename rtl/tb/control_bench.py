@@ -9,9 +9,8 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
-from accelerator_bench import END, PERIOD_NS, PROGRAM_BYTES, WAIT, WRITE
-from accelerator_bench import Bench as PlainBench
-from accelerator_bench import Host, load_streams
+from accelerator_bench import END, PERIOD_NS, PROGRAM_BYTES, WAIT, WRITE, Host, load_streams
+from accelerator_bench import Bench as QuietBench
 from cocotb.clock import Clock
 
 from hwsim import cosim
@@ -25,7 +24,7 @@ STARTS = 20
 RUNNING = 1
 
 
-class Bench(PlainBench):
+class Bench(QuietBench):
     """Case number i has the i-th part of the instruction memory."""
 
     def __init__(self, dut, folder, cases, **options):
