@@ -3,7 +3,7 @@
     import cosparse as cs
     cs.run("quickstart")                      # train, lower, run on every backend, write the report
     cs.capture(model, sample)                 # the dense workload of one training step
-    cs.simulate(model, sample=sample)         # price the step on an accelerator
+    cs.simulate("resnet50", "bdwp 2:8", "sat-32x32")   # price the step on an accelerator
 
 Names load on first use: `import cosparse` imports neither torch nor numba.
 """
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _HOME = {
     "AcceleratorConfig": "hwsim",
     "Results": "cosparse.flow.run",
+    "Simulation": "cosparse.flow.priced",
     "Workload": "cosparse.spec",
     "capture": "algos.tracing",
     "load_scenario": "cosparse.flow.scenario",
@@ -30,6 +31,7 @@ _HOME = {
 __all__ = [
     "AcceleratorConfig",
     "Results",
+    "Simulation",
     "Workload",
     "capture",
     "load_scenario",

@@ -4,7 +4,7 @@ A function of the workloads and the configuration alone: the same scenario gives
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +20,79 @@ from hwsim import (
     total,
 )
 
-from .imported import ImportOptions, read_steps
+from .imported import DENSE, ImportOptions, read_steps
+from .priced import Simulation
 
 
 def simulate(
     target: Any,
-    *,
     method: str = "bdwp",
-    pattern: str = "2:8",
     accelerator: str | Mapping[str, Any] | AcceleratorConfig = "sat-8x8",
+    *,
+    pattern: str | None = None,
     sample: Any = None,
-) -> list[LayerTiming]:
-    """Price one training step.
+    batch: int = 32,
+) -> Simulation:
+    """Price one training step, beside the same step dense.
+
+        cs.simulate("resnet50", "bdwp 2:8", "sat-32x32", batch=256)
 
     target: a Workload, priced with the patterns it has; a torch module, whose step on `sample` is
-    captured and lowered with `method` and `pattern` (the module stays as it is); or what `sparsify`
-    returned, with its own layers. accelerator: a preset's name, a mapping of fields, or a
-    configuration. Raises UnsupportedError for what the accelerator refuses, InputError for a model
-    without a sample.
+    captured and lowered with `method` and its pattern (the module stays as it is); the name of a
+    shipped model, on `batch` samples; or what `sparsify` returned, with its own layers. method: a
+    name, with the pattern behind it or in `pattern` (2:8 where neither says). accelerator: a preset's
+    name, a mapping of fields, or a configuration. Raises UnsupportedError for what the accelerator
+    refuses, InputError for a model without a sample and for two patterns.
     """
     config = _config(accelerator)
     if isinstance(target, Workload):
-        return price(target, config)
-    if sample is None:
-        raise InputError("simulate: a model needs `sample`, an input whose shape sets the batch")
+        return Simulation("workload", config, tuple(price(target, config)))
     from torch import nn
 
     from algos.lowering import lower
     from algos.sparsified import Sparsified, plan_layers
     from algos.tracing import capture
 
-    if isinstance(target, Sparsified):
-        return price(lower(capture(target.model, sample), target.layers), config)
-    if not isinstance(target, nn.Module):
-        got = type(target).__name__
+    name, chosen = _method_and_pattern(method, pattern)
+    what = type(target).__name__
+    if isinstance(target, str):
+        what, target, sample = target, *_shipped(target, batch)
+    if not isinstance(target, Sparsified | nn.Module):
         raise InputError(
-            f"simulate: expected a Workload, a torch.nn.Module or a Sparsified, got {got}"
+            "simulate: expected a Workload, a torch.nn.Module, a shipped model's name or a Sparsified, "
+            f"got {type(target).__name__}"
         )
-    plans = plan_layers(target, method, pattern, sample=_probe(target, sample))
-    return price(lower(capture(target, sample), plans), config)
+    if sample is None:
+        raise InputError("simulate: a model needs `sample`, an input whose shape sets the batch")
+    if isinstance(target, Sparsified):
+        step, plans = capture(target.model, sample), target.layers
+        what = f"{type(target.model).__name__}, {target.method.name}"
+    else:
+        step = capture(target, sample)
+        plans = plan_layers(target, name, chosen, sample=_probe(target, sample))
+        what = f"{what}, {name} {chosen}" if name != DENSE else f"{what}, {DENSE}"
+    dense = {key: replace(plan, ff=None, bp=None, gradient=None) for key, plan in plans.items()}
+    timings, baseline = (tuple(price(lower(step, own), config)) for own in (plans, dense))
+    return Simulation(what, config, timings, baseline)
+
+
+def _method_and_pattern(method: str, pattern: str | None) -> tuple[str, str]:
+    """`"bdwp 2:8"` as (name, pattern). Raises InputError for two patterns."""
+    name, _, behind = method.strip().partition(" ")
+    if behind and pattern is not None:
+        raise InputError(f"simulate: expected one pattern, got '{method}' and pattern='{pattern}'")
+    return name, behind.strip() or pattern or "2:8"
+
+
+def _shipped(name: str, batch: int) -> tuple[Any, Any]:
+    """(model, sample) on the meta device. Raises UnsupportedError for an unknown name."""
+    import torch
+
+    from algos import models
+
+    entry = models.find_model(name)
+    with torch.device("meta"):
+        return models.build(name), models.sample(entry, batch, "meta")
 
 
 def _probe(model: Any, sample: Any) -> Any:

@@ -1,10 +1,14 @@
 """cs.simulate and the simulated section: every number is that of hwsim, none is lost on the way."""
 
+from dataclasses import replace
+from importlib.util import find_spec
+
 import pytest
 import torch
 from torch import nn
 
 import cosparse as cs
+from algos.models import build
 from cosparse.flow.simulation import simulate_steps, simulate_workload
 from cosparse.spec import (
     ConfigError,
@@ -17,7 +21,8 @@ from cosparse.spec import (
     Workload,
     parse_pattern,
 )
-from hwsim import AcceleratorConfig, price
+from cosparse.spec.errors import MissingToolError
+from hwsim import AcceleratorConfig, price, total
 
 
 def workload(pattern="2:8", phases=(Phase.FF, Phase.BP)):
@@ -94,15 +99,51 @@ def test_a_model_is_captured_lowered_and_left_as_it_is():
         (workload(), {"accelerator": "sat-9x9"}, ConfigError, "sat-8x8"),
         (workload(), {"accelerator": {"rows": 0}}, ConfigError, "rows"),
         (nn.Linear(3, 3), {}, InputError, "sample"),
-        (
-            "resnet50",
-            {"sample": 3},
-            InputError,
-            "expected a Workload, .*got str",
-        ),
+        ("resnet51", {}, UnsupportedError, "did you mean 'resnet50'"),
+        ("resnet50", {"method": "bdwp 2:8", "pattern": "2:4"}, InputError, "one pattern"),
+        (3, {"sample": 3}, InputError, "expected a Workload, .*got int"),
         (nn.Linear(3, 3), {"sample": torch.zeros(1, 3), "method": "x"}, UnsupportedError, "bdwp"),
     ],
 )
 def test_bad_input(target, options, error, message):
     with pytest.raises(error, match=message):
         cs.simulate(target, **options)
+
+
+def test_a_shipped_model_by_name_is_its_module_on_the_same_batch():
+    sample = torch.zeros(16, 64)
+    by_name = cs.simulate("digits-mlp", "bdwp 2:8", "sat-4x4", batch=16)
+    by_hand = cs.simulate(build("digits-mlp"), "bdwp", "sat-4x4", pattern="2:8", sample=sample)
+    assert by_name.timings == by_hand.timings
+    assert by_name.dense == cs.simulate("digits-mlp", "dense", "sat-4x4", batch=16).timings
+
+
+def test_a_simulation_says_what_its_timings_say():
+    found = cs.simulate("digits-mlp", "bdwp 2:8", batch=16)
+    assert found.cycles == sum(timing.cycles for timing in found) == total(found.timings)
+    assert found.speedup == total(found.dense) / found.cycles > 1
+    assert found.milliseconds == pytest.approx(found.cycles / 200e3)
+    lines = repr(found).splitlines()
+    assert lines[0].startswith("digits-mlp, bdwp 2:8 on sat-8x8: ")
+    assert f"{found.cycles:,} cycles" in lines[0] and f"{found.speedup:.2f}x" in lines[0]
+    longest = max((t for t in found if t.dataflow), key=lambda timing: timing.cycles)
+    assert lines[2].split()[:2] == [longest.name, longest.phase.value]
+    assert repr(found) in repr([found])
+
+
+def test_a_notebook_shows_every_product_and_runs_no_name():
+    found = cs.simulate("digits-mlp", "bdwp 2:8", batch=16)
+    hostile = replace(found, what="<script>", timings=(replace(found[0], name="<img src=x>"),))
+    page = hostile._repr_html_()
+    assert "<script>" not in page and "<img" not in page and "&lt;img src=x&gt;" in page
+    assert found._repr_html_().count("<tr>") == 1 + sum(bool(t.dataflow) for t in found)
+
+
+def test_to_pandas_has_one_row_an_operation_or_says_what_to_install():
+    found = cs.simulate("digits-mlp", "bdwp 2:8", batch=16)
+    if find_spec("pandas") is None:
+        with pytest.raises(MissingToolError, match="pip install pandas"):
+            found.to_pandas()
+    else:
+        table = found.to_pandas()
+        assert table["cycles"].sum() == found.cycles and len(table) == len(found)
