@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from cosparse.spec import GEMM_PHASES, Phase
 from hwsim import LayerTiming
 
-LIMITS = ("compute", "bandwidth", "update", "drain", "adder", "feeder", "vector")
-"""compute: the array multiplies, edges included. bandwidth: loads and stores that nothing hides.
-update: UPDATE and PRUNE, and gradients pruned before a product. drain: drain, skew and start of MATMULs. adder: the adder's loop is not
-filled. feeder: activations do not arrive. vector: norms, activations and the like."""
+LIMITS: dict[str, str] = {
+    "compute": "the array multiplies, rows and columns without a result included",
+    "bandwidth": "loads and stores that nothing hides",
+    "update": "UPDATE and PRUNE, and gradients pruned before a product",
+    "drain": "drain, skew and start of MATMULs",
+    "adder": "the adder's loop is not filled",
+    "feeder": "activations do not arrive",
+    "vector": "norms, activations and the like (modelled)",
+}
+"""Limit -> what its cycles go to."""
 
 _OF_CAUSE = {
     "issue": "compute",
