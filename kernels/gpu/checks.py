@@ -1,0 +1,64 @@
+"""What every launch wrapper checks and allocates."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import triton
+from torch import Tensor
+
+from cosparse.spec import ShapeError, UnsupportedError
+
+from .layouts import GpuWeight
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+MAX_TOKENS = 1 << 20
+
+
+def check_product(weight: GpuWeight, x: Tensor, *, transposed: bool = False) -> Tensor:
+    """x: (tokens, columns), or (tokens, rows) for a transposed product. Returns it contiguous.
+
+    Raises ShapeError for a wrong shape, dtype or device, UnsupportedError without a GPU.
+    """
+    expected = weight.shape[0 if transposed else 1]
+    if x.dim() != 2 or x.shape[1] != expected:
+        raise ShapeError(f"expected activations (tokens, {expected}), got {tuple(x.shape)}")
+    if not 1 <= len(x) <= MAX_TOKENS:
+        raise ShapeError(f"expected 1 to {MAX_TOKENS} tokens, got {len(x)}")
+    if x.dtype != weight.values.dtype:
+        raise ShapeError(
+            f"expected activations in the weight's dtype {weight.values.dtype}, got {x.dtype}"
+        )
+    if x.device != weight.values.device:
+        raise ShapeError(
+            f"expected activations on the weight's device {weight.values.device}, got {x.device}"
+        )
+    check_device(x)
+    return x.contiguous()
+
+
+def check_device(x: Tensor) -> None:
+    """Raise UnsupportedError unless Triton can run on the tensor's device."""
+    if x.dtype not in DTYPES:
+        names = ", ".join(str(dtype) for dtype in DTYPES)
+        raise UnsupportedError(f"expected a dtype of {names}, got {x.dtype}")
+    if not x.is_cuda and not triton.knobs.runtime.interpret:
+        raise UnsupportedError(f"expected tensors on a CUDA device, got {x.device}")
+
+
+@contextmanager
+def launch_on(x: Tensor) -> Iterator[None]:
+    """Launch on the tensor's device, which need not be the current one."""
+    if x.is_cuda:
+        with torch.cuda.device(x.device):
+            yield
+    else:
+        yield
+
+
+def empty_output(x: Tensor, rows: int) -> Tensor:
+    return torch.empty((len(x), rows), dtype=x.dtype, device=x.device)
+
+
+def grid_size(length: int, block: int) -> int:
+    return -(-length // block)

@@ -1,0 +1,126 @@
+"""Launch configurations: defaults by kind of weight and token count, and those measured on a device.
+
+`python -m kernels.gpu.tune` measures candidates on the GPU at hand and writes
+`tuned/<device>.json`, which is committed; other devices use the defaults.
+"""
+
+import json
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .layouts import BlockRows, GpuWeight, NMRows, SparseRows, VectorWise
+
+SCHEMA = 1
+TUNED = Path(__file__).parent / "tuned"
+MAX_BUCKET = 4096
+MIN_TILE_TOKENS = 16
+WIDE_ENTRIES = 1 << 25
+"""Dense entries from which a weight counts as wide: enough rows to fill a GPU several times."""
+
+
+@dataclass(frozen=True)
+class GatherConfig:
+    """tokens: of one program (1, 2, 4, 8 or 16); block_words: words of a row that it reads at once."""
+
+    tokens: int
+    block_words: int = 32
+    unroll: int = 2
+    warps: int = 4
+
+    @property
+    def block_rows(self) -> int:
+        """A thread owns one word a step."""
+        return 32 * self.warps // self.block_words
+
+
+@dataclass(frozen=True)
+class TileConfig:
+    """A tile of `block_tokens` tokens; the sum is split among `splits` programs.
+
+    k_major: bring activations into K-major order first (vector-wise); tokens_first: the tile is
+    (tokens, outputs) and not (outputs, tokens) (blocks).
+    """
+
+    block_tokens: int
+    block_k: int = 64
+    splits: int = 1
+    warps: int = 4
+    stages: int = 3
+    k_major: bool = False
+    tokens_first: bool = False
+
+
+Config = GatherConfig | TileConfig
+
+
+def config_for(weight: GpuWeight, tokens: int, op: str = "forward") -> Config:
+    """The configuration of a product. op: "forward", "transposed" or "gradient"."""
+    device = weight.values.device
+    tuned = tuned_configs(device_name(device.index or 0)) if device.type == "cuda" else {}
+    key = config_key(weight, tokens, op)
+    return tuned.get(key) or default_config(weight, tokens, op)
+
+
+def config_key(weight: GpuWeight, tokens: int, op: str) -> str:
+    size = "wide" if weight.shape[0] * weight.shape[1] >= WIDE_ENTRIES else "small"
+    bucket = token_bucket(tokens)
+    if tokens > 1 and isinstance(weight, VectorWise | BlockRows):
+        bucket = max(MIN_TILE_TOKENS, bucket)
+    return f"{weight.name} | {op} | {bucket} | {size}"
+
+
+def token_bucket(tokens: int) -> int:
+    """The power of two from `tokens` on, at most MAX_BUCKET."""
+    return min(MAX_BUCKET, 1 << (tokens - 1).bit_length())
+
+
+def default_config(weight: GpuWeight, tokens: int, op: str = "forward") -> Config:
+    """What runs well enough anywhere."""
+    bucket = token_bucket(tokens)
+    if isinstance(weight, NMRows | SparseRows):
+        per_program = min(16, bucket)
+        return GatherConfig(per_program, unroll=2 if per_program <= 2 else 1)
+    if op == "gradient":
+        return TileConfig(64, warps=8 if weight.values.shape[1] == 128 else 4)
+    if bucket <= 64:
+        splits = 4 if bucket <= 16 else 2
+        return TileConfig(
+            max(MIN_TILE_TOKENS, bucket), splits=splits, stages=4, k_major=bucket > 16
+        )
+    if isinstance(weight, BlockRows):
+        return TileConfig(128, warps=8 if weight.side == 128 else 4, stages=4, tokens_first=True)
+    return TileConfig(128, warps=8 if weight.v == 128 else 4, stages=4, k_major=True)
+
+
+@cache
+def device_name(index: int) -> str:
+    """A device's name as part of a file name, such as nvidia-h100-80gb-hbm3."""
+    import torch
+
+    return slug(torch.cuda.get_device_name(index))
+
+
+def slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+@cache
+def tuned_configs(device: str) -> dict[str, Config]:
+    """The measured configurations of a device, empty when none are kept."""
+    path = TUNED / f"{device}.json"
+    if not path.exists():
+        return {}
+    document = json.loads(path.read_text())
+    if document.get("schema") != SCHEMA:
+        return {}
+    return {key: from_mapping(row["config"]) for key, row in document["configs"].items()}
+
+
+def from_mapping(mapping: dict[str, Any]) -> Config:
+    """The configuration written as a mapping of its fields."""
+    kind = TileConfig if "block_tokens" in mapping else GatherConfig
+    assert set(mapping) <= {field.name for field in fields(kind)}
+    return kind(**mapping)
