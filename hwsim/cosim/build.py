@@ -1,6 +1,9 @@
 """From a design to an executable, through Verilator, the C++ compiler and the cache.
 
 The simulator's own runtime is compiled once into an archive that every later build links.
+
+Where the environment variable COSPARSE_RTL_COVERAGE names a folder, every model counts coverage and every
+simulation leaves what it counted there, in a file of its own.
 """
 
 import os
@@ -9,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cosparse.spec.errors import RunError
@@ -18,6 +21,12 @@ from . import cache, toolchain
 from .design import Design
 from .sources import BENCHES
 from .toolchain import Toolchain, find_toolchain
+
+COVERAGE = "COSPARSE_RTL_COVERAGE"
+COVERAGE_KINDS = ("line", "toggle", "expr")
+
+_MOST_TOGGLED_BITS = 2048
+"""Wider signals are memories: their bits are not counted one by one."""
 
 _MEMORY = BENCHES / "dpi_mem.cpp"
 _PROGRAM = "sim"
@@ -54,6 +63,8 @@ def build(design: Design) -> Build:
 
     Raises MissingToolError, or RunError with what the tools printed.
     """
+    if os.environ.get(COVERAGE) and not design.coverage:
+        design = replace(design, coverage=COVERAGE_KINDS)
     tools = find_toolchain()
     name = f"{design.top}-{cache.digest(_ingredients(design, tools))}"
     folder = cache.kept(name, lambda place: _make(design, tools, place))
@@ -62,10 +73,11 @@ def build(design: Design) -> Build:
 
 def _ingredients(design: Design, tools: Toolchain) -> list[object]:
     options = (design.optimise, design.trace, design.coverage, design.assertions)
+    seen = sorted(design.registers.items())
     driver = [] if design.main else [toolchain.cocotb_version(), sys.version, sysconfig.get_paths()]
     parameters = sorted(design.parameters.items())
     recipe = [Path(__file__), *tools.versions, *_flags()]
-    return [*recipe, *driver, options, parameters, *design.sources, *_cpp(design)]
+    return [*recipe, *driver, options, seen, parameters, *design.sources, *_cpp(design)]
 
 
 def _flags() -> list[str]:
@@ -101,7 +113,7 @@ def _verilate(design: Design, tools: Toolchain, model: Path) -> None:
         *("--top-module", design.top, "--timescale", "1ns/1ps", "-O3", "-Wno-fatal"),
         *("--quiet-stats", "--assert" if design.assertions else "--no-assert"),
         *(f"-G{name}={value}" for name, value in design.parameters.items()),
-        *(f"--coverage-{kind}" for kind in design.coverage),
+        *_coverage_options(design),
         *(["--trace"] if design.trace else []),
         *(_cpp(design) if design.main else [*_cocotb_options(design, model), *_cpp(design)]),
         *design.sources,
@@ -109,14 +121,20 @@ def _verilate(design: Design, tools: Toolchain, model: Path) -> None:
     _call(command, tools)
 
 
+def _coverage_options(design: Design) -> list[str]:
+    if not design.coverage:
+        return []
+    width = ("--coverage-max-width", str(_MOST_TOGGLED_BITS))
+    return [*(f"--coverage-{kind}" for kind in design.coverage), *width]
+
+
 def _cocotb_options(design: Design, model: Path) -> list[str | Path]:
     import cocotb_tools.config as cocotb
 
-    visible = model / "ports.vlt"
-    visible.write_text(
-        "`verilator_config\n"
-        + "".join(f'public_flat_rw -module "{design.top}" -var "{p}"\n' for p in design.ports)
-    )
+    visible = model / "visible.vlt"
+    seen = [(design.top, design.ports), *design.registers.items()]
+    lines = [f'public_flat_rw -module "{m}" -var "{name}"' for m, names in seen for name in names]
+    visible.write_text("\n".join(["`verilator_config", *lines, ""]))
     libraries = f"-L{cocotb.libs_dir} -Wl,-rpath,{cocotb.libs_dir} -lcocotbvpi_verilator"
     main = Path(cocotb.share_dir) / "lib" / "verilator" / "verilator.cpp"
     # The bench finds the shared memory by its name in the running program.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from xml.etree import ElementTree as ET
 from cosparse.spec.errors import RunError
 
 from . import bench
-from .build import Build, build
+from .build import COVERAGE, Build, build
 from .design import Design
 from .sources import BENCHES
 from .toolchain import find_module
@@ -59,7 +60,8 @@ def run(
     arguments: anything that JSON holds; the bench reads it with `arguments()`.
     tests: regular expression of the cocotb tests to run, by default all.
     seed: of Python's `random` inside the bench; a failure names it.
-    random_start: every register starts at anything, by the seed, instead of zero.
+    random_start: every register starts at anything, by the seed, instead of zero; not where coverage
+        is counted, since the reset would toggle them all.
     vcd: file for the waves; the design must have been built with trace.
 
     Raises RunError with the simulator's output when a test fails, none runs, or the process fails.
@@ -71,10 +73,10 @@ def run(
         if tests:
             environment["COCOTB_TEST_FILTER"] = tests
         waves = ["--trace", "--trace-file", str(vcd.resolve())] if vcd else []
-        start = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"] if random_start else []
-        code, output = _call(
-            [str(model.program), *start, *waves], environment, Path(scratch), timeout_seconds
-        )
+        random = random_start and not model.design.coverage
+        start = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"] if random else []
+        command = [str(model.program), *start, *waves, *_coverage_file(model)]
+        code, output = _call(command, environment, Path(scratch), timeout_seconds)
         passed, failed = _read(results)
     if failed or not passed or code:
         ended = f"ended with exit code {code}" if code else "ran no test"
@@ -85,13 +87,24 @@ def run(
 
 def run_main(model: Build, *arguments: str, timeout_seconds: float = 600) -> str:
     """Run a model that has a C++ main; return what it printed. Raises RunError when it fails."""
-    command = [str(model.program), *arguments]
+    command = [str(model.program), *arguments, *_coverage_file(model)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=timeout_seconds, check=False
     )
     if done.returncode:
         raise RunError(f"{' '.join(command)} failed\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def _coverage_file(model: Build) -> list[str]:
+    """The option that names where a simulation leaves what it counted."""
+    folder = os.environ.get(COVERAGE)
+    if not folder:
+        return []
+    place = Path(folder).resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    name = f"{model.design.top}-{uuid.uuid4().hex[:12]}.dat"
+    return [f"+verilator+coverage+file+{place / name}"]
 
 
 def _environment(

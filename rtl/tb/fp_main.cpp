@@ -304,6 +304,9 @@ void shard(const char* index, const char* shards, Apply apply) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Options of the simulator come last and begin with a plus.
+  Verilated::commandArgs(argc, argv);
+  while (argc > 1 && argv[argc - 1][0] == '+') --argc;
   Bench bench;
   const bool whole = argc == 4, part = argc == 5;
   if (part && !std::strcmp(argv[1], "sample")) {
@@ -320,5 +323,8 @@ int main(int argc, char** argv) {
   }
   std::printf("%llu vectors, %llu failures\n", (unsigned long long)bench.cycles(),
               (unsigned long long)bench.failures());
+#if VM_COVERAGE
+  VerilatedCov::write();
+#endif
   return bench.failures() != 0;
 }

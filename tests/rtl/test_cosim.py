@@ -102,6 +102,21 @@ def test_a_model_is_built_again_when_the_compiler_flags_change(tmp_path, monkeyp
     assert len(programs) == 1 + len(flags)
 
 
+def test_coverage_has_models_and_files_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    building = importlib.import_module("hwsim.cosim.build")
+    running = importlib.import_module("hwsim.cosim.run")
+    monkeypatch.setattr(building, "_make", lambda *_: None)
+    plain = cosim.build(RAM)
+    assert plain.design.coverage == () and running._coverage_file(plain) == []
+    monkeypatch.setenv(building.COVERAGE, str(tmp_path / "counted"))
+    counting = cosim.build(RAM)
+    assert counting.design.coverage == ("line", "toggle", "expr")
+    assert counting.program != plain.program
+    files = {running._coverage_file(counting)[0].rpartition("+")[2] for _ in range(2)}
+    assert len(files) == 2 and {Path(file).parent for file in files} == {tmp_path / "counted"}
+
+
 def test_a_failed_build_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "bad.sv").write_text("module bad(input logic a_i) endmodule\n")
