@@ -57,8 +57,11 @@ class Case:
     """One program, its DRAM image, and the memory behind the port.
 
     stall: 0 for the DRAM model; otherwise every AXI handshake waits in stall of 256 cycles, at random
-    from `seed`, and only the bits of the result mean something. window_last: last byte of DRAM that
-    the program may touch. fault: a burst with this byte answers SLVERR.
+    from `seed`, and only the bits of the result mean something. window_first, window_last: bytes of
+    DRAM that the program may touch; by default as many as the image has. fault: a burst with this byte
+    answers SLVERR. address_bits: those that the memory decodes; the bytes of the image repeat above.
+    stream_first: byte address of the first stream, a multiple of 4 MiB; instructions repeat as well.
+    reset_after: cycles after which the design is reset, whatever it does.
     """
 
     streams: Mapping[Unit, Words]
@@ -67,8 +70,12 @@ class Case:
     bytes_per_cycle: int
     stall: int = 0
     seed: int = 1
+    window_first: int = 0
     window_last: int | None = None
     fault: int | None = None
+    address_bits: int = 40
+    stream_first: int = 0
+    reset_after: int | None = None
 
     @classmethod
     def of(
@@ -168,14 +175,18 @@ def write_case(folder: Path, number: int, case: Case) -> dict[str, Any]:
     np.save(folder / f"image{number}.npy", case.image)
     for unit in Unit:
         np.save(folder / f"stream{number}_{int(unit)}.npy", case.streams[unit])
-    last = len(case.image) - 1 if case.window_last is None else case.window_last
+    last = case.window_last
     return {
         "latency_cycles": case.latency_cycles,
         "bytes_per_cycle": case.bytes_per_cycle,
         "stall": case.stall,
         "seed": case.seed,
-        "window_last": last,
+        "window_first": case.window_first,
+        "window_last": case.window_first + len(case.image) - 1 if last is None else last,
         "fault": (1 << 40) - 1 if case.fault is None else case.fault,
+        "address_mask": (1 << case.address_bits) - 1,
+        "stream_first": case.stream_first,
+        "reset_after": case.reset_after,
     }
 
 

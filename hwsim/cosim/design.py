@@ -18,6 +18,7 @@ class Design:
     optimise: of the compiler; -O1 builds fastest, -O3 pays off from some ten seconds of simulation.
     trace: can write a VCD, and is slower for it.
     coverage: kinds of coverage to count (line, toggle, expr, user).
+    registers: by module, those that a bench sees and sets beside the top module's ports.
     assertions: SystemVerilog assertions end the simulation.
     """
 
@@ -29,6 +30,7 @@ class Design:
     optimise: str = "-O1"
     trace: bool = False
     coverage: tuple[str, ...] = ()
+    registers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     assertions: bool = True
 
     @property

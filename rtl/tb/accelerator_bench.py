@@ -79,7 +79,8 @@ class Bench:
         host = Host(self.commands)
         starts = load_streams(self.instructions, self.folder, number)
         for unit, start in zip(Unit, starts, strict=True):
-            host.write(f"stream_{unit.name.lower()}", start)
+            host.write(f"stream_{unit.name.lower()}", case["stream_first"] + start)
+        host.write("window_first", case["window_first"])
         host.write("window_last", case["window_last"])
         host.write("interrupt", 3)
         host.add(WRITE, REGISTERS["control"].offset, 1)
@@ -105,10 +106,12 @@ class Bench:
         dut.stall_i.value = case["stall"]
         dut.seed_i.value = case["seed"]
         dut.fault_i.value = case["fault"]
+        dut.address_mask_i.value = case["address_mask"]
         dut.go_i.value = 1
         finished = RisingEdge(dut.done_o)
         # ClockCycles would wake Python in every cycle.
-        came = await First(finished, Timer(self.timeout_cycles * PERIOD_NS, "ns"))
+        limit_cycles = case["reset_after"] or self.timeout_cycles
+        came = await First(finished, Timer(limit_cycles * PERIOD_NS, "ns"))
         if came is not finished:
             await self.reset()
             return False

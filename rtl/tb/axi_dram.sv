@@ -29,6 +29,8 @@ module axi_dram #(
   input  logic [31:0]           seed_i,
   /// A burst with this byte answers SLVERR.
   input  logic [39:0]           fault_i,
+  /// Address bits that the memory decodes.
+  input  logic [39:0]           address_mask_i,
   /// A write response was late, or the data do not match their burst.
   output logic                  broken_o,
 
@@ -81,7 +83,7 @@ module axi_dram #(
 
   function automatic burst_t granted(logic [39:0] address, logic [7:0] length);
     burst_t burst;
-    burst.address        = 64'(address);
+    burst.address        = 64'(address & address_mask_i);
     burst.beats          = 32'(length) + 1;
     burst.moved          = 0;
     burst.channel_cycles = (burst.beats * AxiBytes + bytes_per_cycle_i - 1) / bytes_per_cycle_i;

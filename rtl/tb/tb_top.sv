@@ -31,7 +31,8 @@ module tb_top #(
   input  logic [31:0] bytes_per_cycle_i,
   input  logic [7:0]  stall_i,
   input  logic [31:0] seed_i,
-  input  logic [39:0] fault_i
+  input  logic [39:0] fault_i,
+  input  logic [39:0] address_mask_i
 );
 
   // Registers may start at anything: until a reset has been clocked, there is one.
@@ -85,7 +86,7 @@ module tb_top #(
     .rready_o (axil_rready)
   );
 
-  // Instruction memory: a port a unit, FetchLatency registers behind each.
+  // Instruction memory, the same 4 MiB all over: a port a unit, FetchLatency registers behind each.
   for (genvar unit = 0; unit < 4; unit++) begin : g_fetch
     // verilator lint_off UNUSEDSIGNAL
     bit [1023:0] word;
@@ -94,7 +95,7 @@ module tb_top #(
 
     always @(posedge clk_i) begin
       if (rst_n && fetch_valid[unit]) begin
-        tb_mem_pkg::dpi_mem_read(1, int'(fetch_address[40*unit+:40] >> 4), 16, word);
+        tb_mem_pkg::dpi_mem_read(1, int'(fetch_address[40*unit+4+:18]), 16, word);
       end
       pipe_q <= (FetchLatency * 128)'({pipe_q, word[127:0]});
     end
@@ -184,6 +185,7 @@ module tb_top #(
     .stall_i,
     .seed_i,
     .fault_i,
+    .address_mask_i,
     .broken_o,
     .awaddr_i (axi_awaddr),
     .awlen_i  (axi_awlen),
@@ -239,6 +241,6 @@ module tb_top #(
   );
 
   logic unused;
-  assign unused = ^{axil_bresp, axil_rresp};
+  assign unused = ^{axil_bresp, axil_rresp, fetch_address};
 
 endmodule : tb_top

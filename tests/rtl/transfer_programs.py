@@ -3,6 +3,7 @@
 They run on the accelerator with stand-ins for the other units, which builds in seconds.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
@@ -56,11 +57,17 @@ NIGHTLY_CONFIGS = {
 WATCHDOG_CYCLES = 2_000
 
 
-def design(name: str, top: str = "tb_top", **parameters: int) -> Design:
+def design(
+    name: str,
+    top: str = "tb_top",
+    registers: Mapping[str, tuple[str, ...]] | None = None,
+    **parameters: int,
+) -> Design:
     """A short watchdog, beyond every latency here, so that a deadlock is soon found."""
     config = (CONFIGS | NIGHTLY_CONFIGS)[name]
     given = {"WatchdogCycles": WATCHDOG_CYCLES, **parameters}
-    return accelerator_design(config, (BENCHES / "stubs",), given, top)
+    stubs = (BENCHES / "stubs",)
+    return accelerator_design(config, stubs, given, top, registers=registers or {})
 
 
 def job(name: str, seed: int) -> Job:
