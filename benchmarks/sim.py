@@ -21,7 +21,7 @@ from algos.sparsified import plan_layers
 from algos.tracing import capture
 from cosparse.spec import Gemm, Operand, Phase, Workload
 from hwsim import AcceleratorConfig, price, total
-from hwsim.compile.blocking import TILINGS
+from hwsim.compile.blocking import TILINGS, fits
 from hwsim.compile.clock import new_clock
 from hwsim.compile.emit import emit
 from hwsim.compile.evaluate import COUNTERS, shape_vector, time_programs
@@ -92,9 +92,9 @@ def candidates(step: Workload, config: AcceleratorConfig) -> list[np.ndarray]:
             nests["flow"] = flow
             for tiling in range(TILINGS):
                 cut = np.zeros(len(nests) * MAX_STRIPS, NEST)
-                count = cut_operation(nests, tiling, shape, vector, cut)
-                if count:
-                    found.append(cut[:count])
+                cut = cut[: cut_operation(nests, tiling, shape, vector, cut)]
+                if len(cut) and all(fits(nest, shape, config.interleave) for nest in cut):
+                    found.append(cut)
     return found
 
 

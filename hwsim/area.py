@@ -136,20 +136,7 @@ class Area:
 
 def estimate_area(config: AcceleratorConfig, table: AreaTable | None = None) -> Area:
     """Resources of `config`, by the shipped table unless another is given."""
-    table = AreaTable.default() if table is None else table
-    extrapolated = _is_extrapolated(config, table.arrays)
-    fitted = {}
-    for name in FITTED:
-        model = fit(table.arrays, name)
-        slack = model.residual + (EXTRAPOLATION if extrapolated else 0.0)
-        fitted[name] = _amount(model.at(config), slack)
-    blocks = bram36(config)
-    return Area(
-        **fitted,
-        bram36=Amount(blocks, blocks, blocks),
-        extrapolated=extrapolated,
-        label=f"{table.label}, extrapolated" if extrapolated else table.label,
-    )
+    return AreaModel(AreaTable.default() if table is None else table).estimate(config)
 
 
 class Array(Protocol):
@@ -182,6 +169,30 @@ class Fit:
     def at(self, array: Array) -> float:
         terms = zip(self.weights, _features(array), strict=True)
         return sum(w * term for w, term in terms) + _known(array, self.resource)
+
+
+class AreaModel:
+    """A table with its fits, for many configurations."""
+
+    def __init__(self, table: AreaTable) -> None:
+        self._table = table
+        self._fits = {name: fit(table.arrays, name) for name in FITTED}
+
+    def estimate(self, config: AcceleratorConfig) -> Area:
+        """Resources of `config`."""
+        extrapolated = _is_extrapolated(config, self._table.arrays)
+        more = EXTRAPOLATION if extrapolated else 0.0
+        fitted = {
+            name: _amount(model.at(config), model.residual + more)
+            for name, model in self._fits.items()
+        }
+        blocks, label = bram36(config), self._table.label
+        return Area(
+            **fitted,
+            bram36=Amount(blocks, blocks, blocks),
+            extrapolated=extrapolated,
+            label=f"{label}, extrapolated" if extrapolated else label,
+        )
 
 
 def fit(arrays: Sequence[SynthesisedArray], resource: str) -> Fit:

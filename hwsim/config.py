@@ -73,15 +73,15 @@ class AcceleratorConfig:
 
     @property
     def activation_half_bytes(self) -> int:
-        return half_bytes(self.activation_kib)
+        return int(half_bytes(self.activation_kib))
 
     @property
     def weight_half_bytes(self) -> int:
-        return half_bytes(self.weight_kib)
+        return int(half_bytes(self.weight_kib))
 
     @property
     def accumulator_half_bytes(self) -> int:
-        return half_bytes(self.accumulator_kib)
+        return int(half_bytes(self.accumulator_kib))
 
     @property
     def activation_lanes(self) -> int:
@@ -90,15 +90,15 @@ class AcceleratorConfig:
 
     @property
     def activation_half_words(self) -> int:
-        return self.activation_half_bytes // activation_word_bytes(self)
+        return int(self.activation_half_bytes // activation_word_bytes(self))
 
     @property
     def weight_half_words(self) -> int:
-        return self.weight_half_bytes // weight_word_bytes(self)
+        return int(self.weight_half_bytes // weight_word_bytes(self))
 
     @property
     def accumulator_half_words(self) -> int:
-        return self.accumulator_half_bytes // accumulator_word_bytes(self)
+        return int(self.accumulator_half_bytes // accumulator_word_bytes(self))
 
     @property
     def chunk(self) -> int:

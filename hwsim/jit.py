@@ -33,6 +33,7 @@ SOURCES: tuple[str, ...] = (
     "constants.py",
     "decoded.py",
     "durations.py",
+    "energy.py",
     "isa.py",
     "jit.py",
     "timing.py",

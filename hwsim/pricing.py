@@ -26,12 +26,15 @@ from cosparse.spec.errors import unknown_name
 from .compile.counts import count
 from .compile.passes import (
     Pass,
-    conv_gradient_pass,
-    gradient_pass,
-    prune_pass,
-    transpose_pass,
+    PassSearch,
+    conv_gradient_search,
+    gradient_search,
+    prune_search,
+    transpose_search,
     update_pass,
+    update_search,
 )
+from .compile.sections import Cost
 from .config import AcceleratorConfig
 from .constants import INSTRUCTION_BYTES, VALUE_BYTES
 from .dram import ceil_div, transfer_cycles
@@ -117,7 +120,7 @@ def product_schedules(
 
 def is_flat(workload: Workload, config: AcceleratorConfig, gemm: Gemm) -> bool:
     """Whether a convolution's input lies in memory as an im2col matrix: the host stores a stem's."""
-    return gemm.name in _stems(workload) and _narrow(gemm, config)
+    return gemm.name in input_products(workload) and is_narrow(gemm, config)
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,14 @@ def plan_products(
 
     def plan(gemm: Gemm) -> PlannedProduct:
         flat = is_flat(workload, config, gemm)
-        return PlannedProduct(gemm, fastest(_anonymous(gemm), flat), flat)
+        return PlannedProduct(gemm, fastest(anonymous_product(gemm), flat), flat)
 
     return plan
 
 
 def weight_passes(workload: Workload, config: AcceleratorConfig) -> dict[str, Pass]:
     """The update of each trained weight with the packing of its copies, by the weight's name."""
-    weights = _weights(workload, True)
+    weights = trained_weights(workload, True)
     return {
         op.name: update_pass(weight.shape, weight.conv_groups, weight.ff, weight.bp, config)
         for op in workload.vectors
@@ -175,10 +178,10 @@ class _Pricer:
         self._config = config
         self._dataflows = [name for name in DATAFLOWS if name in dataflows]
         self._fallback = [] if fallback is None else [fallback]
-        self._stems = _stems(workload)
-        self._weights = _weights(workload, pregenerate)
+        self._stems = input_products(workload)
+        self._weights = trained_weights(workload, pregenerate)
         self._known: dict[Gemm, LayerTiming] = {}
-        self._passes = _Passes(cache(update_pass), cache(prune_pass))
+        self._passes = PassSearches()
 
     def timing(self, op: Gemm | Vector) -> LayerTiming:
         """One operation."""
@@ -186,11 +189,12 @@ class _Pricer:
             return self._gemm(op)
         weight = self._weights.get(op.name)
         if weight is not None and op.phase in (Phase.UPDATE, Phase.PRUNE):
-            return _weight_timing(op, weight, self._config, self._passes)
-        return _vector_timing(op, self._config)
+            costs = [one.cost_on(self._config) for one in self._passes.of(op, weight, self._config)]
+            return weight_timing(op, costs, self._config)
+        return vector_timing(op, self._config)
 
     def _gemm(self, gemm: Gemm) -> LayerTiming:
-        anonymous = _anonymous(gemm)
+        anonymous = anonymous_product(gemm)
         if anonymous not in self._known:
             self._known[anonymous] = self._schedule(gemm)
         return replace(self._known[anonymous], name=gemm.name)
@@ -202,7 +206,7 @@ class _Pricer:
 
     def schedules(self, gemm: Gemm) -> tuple[dict[str, Schedule], dict[str, str]]:
         """The fastest schedule in each dataflow, and why others cannot run; at least one can."""
-        flat = gemm.name in self._stems and _narrow(gemm, self._config)
+        flat = gemm.name in self._stems and is_narrow(gemm, self._config)
         found, refused = schedules(gemm, self._config, self._dataflows, flat=flat)
         if not found and self._fallback:
             found, refused = schedules(gemm, self._config, self._fallback, flat=flat)
@@ -214,13 +218,13 @@ class _Pricer:
         )
 
 
-def _anonymous(gemm: Gemm) -> Gemm:
+def anonymous_product(gemm: Gemm) -> Gemm:
     """The same product without names; layers of equal shape share a schedule."""
     lhs, rhs = replace(gemm.lhs, tensor="lhs"), replace(gemm.rhs, tensor="rhs")
     return replace(gemm, name="", lhs=lhs, rhs=rhs)
 
 
-def _stems(workload: Workload) -> frozenset[str]:
+def input_products(workload: Workload) -> frozenset[str]:
     """Products that read the network's input, which the host prepares: it stores an im2col matrix.
 
     The first product of the network, unless it has a gradient of its input; and those directly after it
@@ -240,7 +244,7 @@ def _stems(workload: Workload) -> frozenset[str]:
     return frozenset(found)
 
 
-def _narrow(gemm: Gemm, config: AcceleratorConfig) -> bool:
+def is_narrow(gemm: Gemm, config: AcceleratorConfig) -> bool:
     """Whether a dense convolution's channels fill less than half of R rows."""
     if gemm.conv is None or gemm.conv.taps == 1 or gemm.sparse_operand is not None:
         return False
@@ -255,8 +259,8 @@ def _gemm_timing(
     config: AcceleratorConfig,
 ) -> LayerTiming:
     chosen = min(found.values(), key=lambda schedule: schedule.cycles)
-    passes = list(gradient_passes(gemm, config))
-    beside, moved = sum(one.cycles for one in passes), sum(map(_pass_bytes, passes))
+    passes = [one.cost_on(config) for one in gradient_searches(gemm, config)]
+    beside, moved = sum(one.cycles for one in passes), sum(map(pass_bytes, passes))
     counts = count(chosen.nests, config, chosen.instructions)
     cycles = chosen.cycles + beside
     first = chosen.nests[0]
@@ -276,11 +280,16 @@ def _gemm_timing(
         utilisation=gemm.issued_macs / (config.rows * config.cols * cycles),
         array=counts.array,
         candidates={**{name: s.cycles + beside for name, s in found.items()}, **refused},
-        events=sum((_pass_events(one) for one in passes), counts.events),
+        events=sum((pass_events(one, config) for one in passes), counts.events),
     )
 
 
 def gradient_passes(gemm: Gemm, config: AcceleratorConfig) -> Iterator[Pass]:
+    """Passes of a product whose gradient is pruned online; see `gradient_searches`."""
+    return (one.pass_on(config) for one in gradient_searches(gemm, config))
+
+
+def gradient_searches(gemm: Gemm, config: AcceleratorConfig) -> Iterator[PassSearch]:
     """SDGP: dY packed by SORE before the product, and its result turned back to channels last.
 
     A convolution's gradient is packed once for each tap, shifted as that tap meets it; with a stride
@@ -289,19 +298,20 @@ def gradient_passes(gemm: Gemm, config: AcceleratorConfig) -> Iterator[Pass]:
     pattern = gemm.lhs.pattern
     if isinstance(pattern, NM):
         if gemm.conv is not None and gemm.conv.stride == (1, 1):
-            yield conv_gradient_pass(gemm.conv, gemm.channels, pattern, config)
+            yield conv_gradient_search(gemm.conv, gemm.channels, pattern, config)
         else:
-            yield from repeat(gradient_pass(gemm.m, gemm.channels, pattern, config), gemm.taps)
-        yield transpose_pass(gemm.n, gemm.m, config)
+            yield from repeat(gradient_search(gemm.m, gemm.channels, pattern, config), gemm.taps)
+        yield transpose_search(gemm.n, gemm.m, config)
 
 
-def _pass_bytes(one: Pass) -> int:
+def pass_bytes(one: Cost) -> int:
+    """DRAM bytes of a pass."""
     return one.counters["bytes_read"] + one.counters["bytes_written"]
 
 
-def _pass_events(one: Pass) -> EventCounts:
+def pass_events(one: Cost, config: AcceleratorConfig) -> EventCounts:
     """A pass moves every byte through a scratchpad once on each side."""
-    counters, config = one.counters, one.config
+    counters = one.counters
     return EventCounts(
         dram_bytes_read=counters["bytes_read"],
         dram_bytes_written=counters["bytes_written"],
@@ -314,15 +324,7 @@ def _pass_events(one: Pass) -> EventCounts:
 
 
 @dataclass(frozen=True)
-class _Passes:
-    """`update_pass` and `prune_pass`, each tiling searched once for equal weights."""
-
-    update: Callable[..., Pass]
-    prune: Callable[..., Pass]
-
-
-@dataclass(frozen=True)
-class _Weight:
+class Weight:
     """One trained weight: its shape, and the pattern of each copy that a product reads."""
 
     shape: tuple[int, ...]
@@ -332,11 +334,11 @@ class _Weight:
     pregenerate: bool
 
 
-def _weights(workload: Workload, pregenerate: bool) -> dict[str, _Weight]:
+def trained_weights(workload: Workload, pregenerate: bool) -> dict[str, Weight]:
     """By the names of their UPDATE and PRUNE operations; only SGD's update is in the hardware."""
     shapes = {tensor.name: tensor.shape for tensor in workload.tensors}
     readers = {(op.rhs.tensor, op.phase): op for op in workload.gemms}
-    found: dict[str, _Weight] = {}
+    found: dict[str, Weight] = {}
     for op in workload.vectors:
         if op.phase is not Phase.UPDATE or op.kind != "sgd_momentum" or op.name not in shapes:
             continue
@@ -346,20 +348,18 @@ def _weights(workload: Workload, pregenerate: bool) -> dict[str, _Weight]:
             continue
         groups = max(gemm.groups for gemm in read.values() if gemm is not None)
         ff, bp = (gemm.rhs.pattern if gemm else None for gemm in read.values())
-        weight = _Weight(shape, groups, ff, bp, pregenerate)
+        weight = Weight(shape, groups, ff, bp, pregenerate)
         found |= dict.fromkeys((op.name, f"{op.name}.FF", f"{op.name}.BP"), weight)
     return found
 
 
-def _weight_timing(
-    op: Vector, weight: _Weight, config: AcceleratorConfig, passes: _Passes
-) -> LayerTiming:
-    """UPDATE with the dense copies; PRUNE is what a packed copy adds to it."""
-    after, before = _weight_passes(op, weight, config, passes)
-    cycles, moved, events = after.cycles, _pass_bytes(after), _pass_events(after)
-    if before is not None:
-        cycles, moved = cycles - before.cycles, moved - _pass_bytes(before)
-        events = _beyond(events, _pass_events(before))
+def weight_timing(op: Vector, costs: Sequence[Cost], config: AcceleratorConfig) -> LayerTiming:
+    """UPDATE with the dense copies; PRUNE is what a packed copy adds to it. costs: `PassSearches.of`."""
+    after, *others = costs
+    cycles, moved, events = after.cycles, pass_bytes(after), pass_events(after, config)
+    for before in others:
+        cycles, moved = cycles - before.cycles, moved - pass_bytes(before)
+        events = _beyond(events, pass_events(before, config))
     return LayerTiming(
         name=op.name,
         phase=op.phase,
@@ -377,30 +377,35 @@ def _beyond(events: EventCounts, others: EventCounts) -> EventCounts:
     return EventCounts(**{name: max(0, mine[name] - theirs[name]) for name in mine})
 
 
-def _weight_passes(
-    op: Vector, weight: _Weight, config: AcceleratorConfig, passes: _Passes
-) -> tuple[Pass, Pass | None]:
-    """The pass that includes `op`, and the one before it came in."""
-    shape, groups = weight.shape, weight.conv_groups
-    dense_ff, dense_bp = (_if_dense(pattern) for pattern in (weight.ff, weight.bp))
-    bare = passes.update(shape, groups, dense_ff, dense_bp, config)
-    if op.phase is Phase.UPDATE:
-        return bare, None
-    forward = op.name.endswith(".FF")
-    if not weight.pregenerate:
-        ff, bp = (weight.ff, None) if forward else (None, weight.bp)
-        return passes.prune(shape, groups, ff, bp, config), None
-    with_ff = passes.update(shape, groups, weight.ff, dense_bp, config)
-    if forward:
-        return with_ff, bare
-    return passes.update(shape, groups, weight.ff, weight.bp, config), with_ff
+class PassSearches:
+    """The passes of weights on one configuration, searched once for equal weights."""
+
+    def __init__(self) -> None:
+        self._update: Callable[..., PassSearch] = cache(update_search)
+        self._prune: Callable[..., PassSearch] = cache(prune_search)
+
+    def of(self, op: Vector, weight: Weight, config: AcceleratorConfig) -> tuple[PassSearch, ...]:
+        """The pass that includes `op`; after it the one before `op` came in, if there is one."""
+        shape, groups = weight.shape, weight.conv_groups
+        dense_ff, dense_bp = (_if_dense(pattern) for pattern in (weight.ff, weight.bp))
+        bare = self._update(shape, groups, dense_ff, dense_bp, config)
+        if op.phase is Phase.UPDATE:
+            return (bare,)
+        forward = op.name.endswith(".FF")
+        if not weight.pregenerate:
+            ff, bp = (weight.ff, None) if forward else (None, weight.bp)
+            return (self._prune(shape, groups, ff, bp, config),)
+        with_ff = self._update(shape, groups, weight.ff, dense_bp, config)
+        if forward:
+            return with_ff, bare
+        return self._update(shape, groups, weight.ff, weight.bp, config), with_ff
 
 
 def _if_dense(pattern: Pattern | None) -> Pattern | None:
     return pattern if isinstance(pattern, Dense) else None
 
 
-def _vector_timing(op: Vector, config: AcceleratorConfig) -> LayerTiming:
+def vector_timing(op: Vector, config: AcceleratorConfig) -> LayerTiming:
     """max(elements / lanes, bytes / bandwidth): SORE's lanes for PRUNE, WUVE's for everything else."""
     lanes = config.sore_lanes if op.phase is Phase.PRUNE else config.wuve_lanes
     bandwidth = transfer_cycles(op.bytes, config)

@@ -1,6 +1,7 @@
 """What a configuration may be: one row a field, one row a rule between fields.
 
-Messages and docs/microarchitecture.md are both made from these rows.
+Messages and docs/microarchitecture.md are both made from these rows. The functions of CROSS_RULES are
+elementwise: a configuration whose fields are arrays gives an array.
 """
 
 from collections.abc import Callable, Mapping
@@ -84,31 +85,31 @@ class CrossRule:
 
     field: str
     rule: str
-    got: Callable[[Any], int]
-    limit: Callable[[Any], int]
+    got: Callable[[Any], Any]
+    limit: Callable[[Any], Any]
 
 
-def half_bytes(kib: int) -> int:
+def half_bytes(kib: Any) -> Any:
     """Bytes of one half of a double-buffered scratchpad of `kib` KiB."""
     return kib * 1024 // 2
 
 
-def activation_word_bytes(config: Any) -> int:
+def activation_word_bytes(config: Any) -> Any:
     """What the feeder reads in a cycle: a * R FP16."""
-    return int(config.act_values_per_row_cycle * config.rows * VALUE_BYTES)
+    return config.act_values_per_row_cycle * config.rows * VALUE_BYTES
 
 
-def weight_word_bytes(config: Any) -> int:
+def weight_word_bytes(config: Any) -> Any:
     """C FP16 and their indices."""
-    return int(config.cols * _PACKED_ENTRY_BITS // 8)
+    return config.cols * _PACKED_ENTRY_BITS // 8
 
 
-def accumulator_word_bytes(config: Any) -> int:
+def accumulator_word_bytes(config: Any) -> Any:
     """C FP32, one a bank."""
-    return int(config.cols * ACCUMULATOR_BYTES)
+    return config.cols * ACCUMULATOR_BYTES
 
 
-def _words(kib: int, word_bytes: int) -> int:
+def _words(kib: Any, word_bytes: Any) -> Any:
     """Words of both halves."""
     return 2 * (half_bytes(kib) // word_bytes)
 

@@ -47,7 +47,7 @@ def schedules(
     reason = supports(gemm, config)
     if reason is not None:
         raise UnsupportedError(f"{gemm.phase} of '{gemm.name}' on {config.name}: {reason}")
-    refused = {name: why for name in dataflows if (why := _refusal(gemm, name)) is not None}
+    refused = {name: why for name in dataflows if (why := refusal(gemm, name)) is not None}
     wanted = [name for name in dataflows if name not in refused]
     nests = gemm_nests(gemm, config, flat=flat)
     found = _fastest(nests, config, wanted)
@@ -57,7 +57,8 @@ def schedules(
     return found, refused
 
 
-def _refusal(gemm: Gemm, dataflow: str) -> str | None:
+def refusal(gemm: Gemm, dataflow: str) -> str | None:
+    """Why a product does not run in a dataflow, or None."""
     if dataflow == "WS" and gemm.phase is Phase.WU:
         return "WU is OS only: both of its operands change with every sample"
     if dataflow == "WS" and isinstance(gemm.rhs.pattern, Block):

@@ -12,7 +12,13 @@ from cosparse.spec import NM, Dense, Pattern, UnsupportedError
 from cosparse.spec.patterns import padded
 from hwsim.accesses import ceil_div
 from hwsim.config import AcceleratorConfig
-from hwsim.constants import DRAM_ALIGNMENT_BYTES, INDEX_BITS, PACKED_LANES, VALUE_BYTES
+from hwsim.constants import (
+    DRAM_ALIGNMENT_BYTES,
+    INDEX_BITS,
+    PACKED_LANES,
+    PRUNE_START_CYCLES,
+    VALUE_BYTES,
+)
 from hwsim.isa import Op, Space
 
 from .cuts import Block, Matrices
@@ -143,6 +149,22 @@ class Copy:
             )
             for space, address, share in planes
         )
+
+    def planes(self, block: Block) -> tuple[Rows, ...]:
+        """What `stores` moves."""
+        entries, lanes = self._tile(block.rows, block.columns)
+        size, shares = lanes * VALUE_BYTES, (1, INDEX_SHARE) if self.indexed else (1,)
+        return tuple(Rows(size // share, entries, self.lane_bytes // share) for share in shares)
+
+    def sore_cycles(self, block: Block, config: AcceleratorConfig) -> int:
+        """What `prune` takes at least."""
+        _, lanes = self._tile(block.rows, block.columns)
+        passes = ceil_div(ceil_div(lanes, config.cols) * config.cols, config.sore_lanes)
+        if self.transposed:
+            length = padded(block.columns, max(self.m, config.sore_lanes))
+        else:
+            length = padded(block.rows, self.m)
+        return PRUNE_START_CYCLES + passes * length
 
     def _entries(self, length: int) -> int:
         return ceil_div(length, self.m) * self.n

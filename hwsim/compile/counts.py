@@ -74,7 +74,7 @@ from .transfers import (
 ARRAY = ("issue", "edges", "adder", "data", "drain", "start")
 """Where the array's time goes; see above."""
 
-_TRAFFIC = (
+TRAFFIC = (
     "activation_words_read_bytes",
     "activation_bytes_written",
     "weight_bytes_read",
@@ -95,8 +95,8 @@ _ISSUE, _EDGES, _ADDER, _DATA, _DRAIN, _START = range(6)
     _DRAM_READ,
     _DRAM_WRITTEN,
 ) = range(6, 14)
-_COUNTERS = len(ARRAY) + len(_TRAFFIC)
-"""Slots of `found`: ARRAY, then _TRAFFIC."""
+_COUNTERS = len(ARRAY) + len(TRAFFIC)
+"""Slots of `found`: ARRAY, then TRAFFIC."""
 
 _SPATIAL = 1 << ROLE_YB | 1 << ROLE_IB
 _KERNEL = 1 << ROLE_CB | 1 << ROLE_TX | 1 << ROLE_TY
@@ -139,7 +139,7 @@ def count(nests: Nests, config: AcceleratorConfig, instructions: int | None = No
         lutram_reads=array["issue"],
         idle_slots=array["edges"] + array["adder"],
         instruction_bytes=fetched * INSTRUCTION_BYTES,
-        **dict(zip(_TRAFFIC, values[len(ARRAY) :], strict=True)),
+        **dict(zip(TRAFFIC, values[len(ARRAY) :], strict=True)),
     )
     return Counts(events, array)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cosparse.spec.patterns import padded
 
@@ -26,6 +27,14 @@ class Tile:
 
     rows: int
     columns: int
+
+
+class Words(NamedTuple):
+    """Scratchpad words that a tile needs in one half of each."""
+
+    act: int = 0
+    wgt: int = 0
+    acc: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from hwsim.constants import VALUE_BYTES
 from hwsim.isa import Op, Space
 
 from .copies import Copy
-from .cuts import Block, Matrices, Tile, blocks
-from .sections import Place, Section, Step, marked, mask
+from .cuts import Block, Matrices, Tile, Words, blocks
+from .sections import Place, Rows, Section, Step, TileWork, marked, mask
 from .streams import ACT_LOADED, FENCE_SIGNAL, FENCE_WAIT, PACKED
-from .weights import CHANNEL_UNIT, copies_fit, pack_steps, units_of
+from .weights import CHANNEL_UNIT, copies_words, pack_steps, packing_work, units_of
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,18 @@ class FramedPrune:
         by_rows = height % (lanes // gcd(lanes, width)) == 0
         return lcm(lanes, width if by_rows else pixels), columns
 
-    def fits(self, tile: Tile) -> bool:
-        """Whether a tile divides images or consists of them, and lies in one half of each pad."""
-        words = tile.rows * self._act_words(tile.columns)
-        even = self._image_pixels % tile.rows == 0 or tile.rows % self._image_pixels == 0
-        held = words <= self.config.activation_half_words
-        return even and held and copies_fit([self.copy], tile, self.config)
+    def words(self, tile: Tile) -> Words | None:
+        """Of a tile; None for one that neither divides images nor consists of them."""
+        if self._image_pixels % tile.rows and tile.rows % self._image_pixels:
+            return None
+        act = tile.rows * self._act_words(tile.columns)
+        return Words(act, copies_words([self.copy], tile, self.config))
+
+    def work(self, block: Block) -> TileWork:
+        """Of a tile of one tap: pixel rows of the frame are loaded, then packed."""
+        stores, sore = packing_work([self.copy], block, self.config)
+        size = padded(block.columns, CHANNEL_UNIT) * VALUE_BYTES * block.rows
+        return TileWork((Rows(size, 1, size),), stores, sore, 0, before_stores=sore)
 
     def sections(self, tile: Tile) -> Iterator[Section]:
         """The copies of all taps, cut into tiles."""

@@ -5,10 +5,10 @@ time. `Pass.cycles` needs no instructions; `emit_pass` gives them. Tensors lie i
 other, each on a page of its own, at `Pass.addresses`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
-from typing import Protocol
 
 from cosparse.spec import NM, ConvGeometry, Pattern, UnsupportedError
 from cosparse.spec.errors import unknown_name
@@ -20,9 +20,10 @@ from hwsim.isa import Space
 from hwsim.program import Program
 
 from .copies import Copy
-from .cuts import Matrices, Tile, tiles
+from .cuts import Matrices, Tile
 from .gradients import Frame, FramedPrune
 from .sections import Cost, Section, cost, sections_program
+from .tile_search import NOTHING, Job, Limits, PlanSearch, TileSearch, limits_of
 from .vectors import KINDS, SPACES, TWO_TENSORS, ColumnSum, Elementwise, Tensor
 from .weights import CHANNEL_UNIT, MASTERS, Prune, Sgd, Update
 
@@ -72,6 +73,18 @@ def update_pass(
     weight is updated, or afterwards from `half`, whichever is faster. Raises UnsupportedError for a
     pattern that SORE cannot select and for scratchpads that are too small.
     """
+    return update_search(weight_shape, conv_groups, ff, bp, config, optimizer).pass_on(config)
+
+
+def update_search(
+    weight_shape: tuple[int, ...],
+    conv_groups: int,
+    ff: Pattern | None,
+    bp: Pattern | None,
+    config: AcceleratorConfig,
+    optimizer: Sgd | None = None,
+) -> "PassSearch":
+    """`update_pass` before its tiles are chosen."""
     name = f"update {'x'.join(map(str, weight_shape))}"
     matrices, copies = _copied(_matrices(weight_shape, conv_groups), ff, bp, config)
     packed = [copy for copy in copies if copy.transposed or copy.indexed]
@@ -88,7 +101,7 @@ def update_pass(
         fused = replace(plain, matrices=matrices, copies=placed.of_copies(copies), half=None)
         packings = _packings(matrices, placed, packed, config)
         plans = [[fused], *([plain, *packing] for packing in packings)]
-    return _pass(name, plans, placed, config)
+    return PassSearch(name, plans, placed)
 
 
 def prune_pass(
@@ -102,12 +115,23 @@ def prune_pass(
 
     [conv group][tap][input][output padded to 32]: what `update_pass` writes as a dense FF copy.
     """
+    return prune_search(weight_shape, conv_groups, ff, bp, config).pass_on(config)
+
+
+def prune_search(
+    weight_shape: tuple[int, ...],
+    conv_groups: int,
+    ff: Pattern | None,
+    bp: Pattern | None,
+    config: AcceleratorConfig,
+) -> "PassSearch":
+    """`prune_pass` before its tiles are chosen."""
     name = f"prune {'x'.join(map(str, weight_shape))}"
     matrices, copies = _copied(_matrices(weight_shape, conv_groups), ff, bp, config)
     if not copies:
         raise UnsupportedError(f"{name}: expected an FF or a BP pattern, got neither")
     placed = Placement.of({"half": _rows_bytes(matrices, PACKED_LANES, VALUE_BYTES)}, copies)
-    return _pass(name, _packings(matrices, placed, copies, config), placed, config)
+    return PassSearch(name, _packings(matrices, placed, copies, config), placed)
 
 
 def gradient_pass(tokens: int, channels: int, pattern: NM, config: AcceleratorConfig) -> Pass:
@@ -115,6 +139,13 @@ def gradient_pass(tokens: int, channels: int, pattern: NM, config: AcceleratorCo
 
     The image is bp_values, bp_indices: [group][n][token padded to 32].
     """
+    return gradient_search(tokens, channels, pattern, config).pass_on(config)
+
+
+def gradient_search(
+    tokens: int, channels: int, pattern: NM, config: AcceleratorConfig
+) -> "PassSearch":
+    """`gradient_pass` before its tiles are chosen."""
     matrices, copies = _copied(Matrices(1, tokens, channels), None, pattern, config)
     return _from_rows(f"prune gradient {tokens}x{channels}", matrices, copies, config)
 
@@ -127,16 +158,28 @@ def conv_gradient_pass(
     "half" is dY inside a frame of zeros, `gradients.Frame`; channels: outputs. Raises
     UnsupportedError for a stride, since zeros between the pixels cannot be loaded.
     """
+    return conv_gradient_search(conv, channels, pattern, config).pass_on(config)
+
+
+def conv_gradient_search(
+    conv: ConvGeometry, channels: int, pattern: NM, config: AcceleratorConfig
+) -> "PassSearch":
+    """`conv_gradient_pass` before its tiles are chosen."""
     frame = Frame(conv, channels)
     tokens = conv.batch * conv.in_hw[0] * conv.in_hw[1]
     copy = Copy.packed("bp", pattern, Matrices(conv.taps, tokens, channels), config)
     placed = Placement.of({"half": prod(frame.shape) * VALUE_BYTES}, [copy])
     job = FramedPrune(frame, placed.addresses["half"], copy.placed(placed.addresses), config)
-    return _pass(f"prune gradient {frame.shape}", [[job]], placed, config)
+    return PassSearch(f"prune gradient {frame.shape}", [[job]], placed)
 
 
 def transpose_pass(rows: int, columns: int, config: AcceleratorConfig) -> Pass:
     """FP16 [row][column padded to 8] ("half") as [column][row padded to 8] ("bp_values")."""
+    return transpose_search(rows, columns, config).pass_on(config)
+
+
+def transpose_search(rows: int, columns: int, config: AcceleratorConfig) -> "PassSearch":
+    """`transpose_pass` before its tile is chosen."""
     matrices = Matrices(1, rows, columns)
     copy = Copy("bp", matrices, 1, 1, transposed=True, indexed=False, lane_padding=CHANNEL_UNIT)
     return _from_rows(f"transpose {rows}x{columns}", matrices, [copy], config)
@@ -174,7 +217,7 @@ def vector_pass(
     at = {name: replace(item, address=placed.addresses[name]) for name, item in tensors.items()}
     operands = tuple(at.get(f"operand_{index}") for index in range(len(kinds)))
     job = Elementwise(matrices, tuple(kinds), at["source"], operands, at["result"], config, scale)
-    return _pass(f"{'+'.join(kinds)} {tokens}x{channels}", [[job]], placed, config)
+    return PassSearch(f"{'+'.join(kinds)} {tokens}x{channels}", [[job]], placed).pass_on(config)
 
 
 def bias_gradient_pass(tokens: int, channels: int, config: AcceleratorConfig) -> Pass:
@@ -195,21 +238,6 @@ def bias_gradient_pass(tokens: int, channels: int, config: AcceleratorConfig) ->
         addresses["result" if rows == 1 else f"sums_{level}"] = end
         end, level = padded(end + target.row_bytes * rows, PAGE_BYTES), level + 1
     return Pass(name, config, tuple(sections), addresses, end, cost(sections, config))
-
-
-class Job(Protocol):
-    """Work over matrices that can be cut into tiles."""
-
-    @property
-    def matrices(self) -> Matrices: ...
-
-    @property
-    def units(self) -> tuple[int, int]:
-        """Rows and columns that a tile must keep together."""
-
-    def fits(self, tile: Tile) -> bool: ...
-
-    def sections(self, tile: Tile) -> Iterator[Section]: ...
 
 
 @dataclass(frozen=True)
@@ -239,6 +267,50 @@ class Placement:
     def of_copies(self, copies: Sequence[Copy]) -> tuple[Copy, ...]:
         """Copies at their addresses."""
         return tuple(copy.placed(self.addresses) for copy in copies)
+
+
+@dataclass(frozen=True, eq=False)
+class PassSearch:
+    """A pass before its tiles are chosen: scratchpads of any size are asked of one search.
+
+    Each plan is a list of jobs, of which each runs under its own fastest tile; the fastest plan wins.
+    """
+
+    name: str
+    plans: Sequence[Sequence[Job]]
+    placed: Placement
+
+    @cached_property
+    def search(self) -> PlanSearch:
+        return PlanSearch(self.plans)
+
+    def pass_on(self, config: AcceleratorConfig) -> Pass:
+        """Under the scratchpads of `config`. Raises UnsupportedError where no tile fits."""
+        limits = limits_of(config)
+        (run,) = self.search.fastest(limits)
+        if run is None:
+            raise UnsupportedError(self.misfit(config))
+        sections = tuple(self.search.sections(run))
+        placed = self.placed
+        cost = self.search.cost(run)
+        return Pass(self.name, config, sections, placed.addresses, placed.size_bytes, cost)
+
+    def costs_on(self, limits: Limits) -> list[Cost | None]:
+        """Within each row of limits; None where no tile fits."""
+        runs = self.search.fastest(limits)
+        return [None if run is None else self.search.cost(run) for run in runs]
+
+    def cost_on(self, config: AcceleratorConfig) -> Cost:
+        """`pass_on(config).cost`."""
+        (cost,) = self.costs_on(limits_of(config))
+        if cost is None:
+            raise UnsupportedError(self.misfit(config))
+        return cost
+
+    def misfit(self, config: AcceleratorConfig) -> str:
+        """Why no plan fits the scratchpads of `config`."""
+        least = self.search.smallest_tiles(limits_of(config))
+        return "; ".join(dict.fromkeys(_misfit(self.name, tile, config) for tile in least))
 
 
 def _matrices(weight_shape: tuple[int, ...], conv_groups: int) -> Matrices:
@@ -291,12 +363,12 @@ def _packings(
 
 def _from_rows(
     name: str, matrices: Matrices, copies: Sequence[Copy], config: AcceleratorConfig
-) -> Pass:
+) -> "PassSearch":
     """Copies of an activation tensor."""
     row_bytes = padded(matrices.columns, CHANNEL_UNIT) * VALUE_BYTES
     placed = Placement.of({"half": matrices.rows * row_bytes}, copies)
     job = Prune(matrices, placed.addresses["half"], row_bytes, placed.of_copies(copies), config)
-    return _pass(name, [[job]], placed, config)
+    return PassSearch(name, [[job]], placed)
 
 
 def _operands(kinds: Sequence[str], columns: int) -> dict[str, Tensor]:
@@ -310,38 +382,17 @@ def _operands(kinds: Sequence[str], columns: int) -> dict[str, Tensor]:
     return tensors
 
 
-def _pass(
-    name: str, plans: Sequence[Sequence[Job]], placed: Placement, config: AcceleratorConfig
-) -> Pass:
-    """The fastest plan, each of its jobs under its fastest tile."""
-    found: list[Pass] = []
-    refused: list[str] = []
-    for plan in plans:
-        try:
-            sections = [
-                section
-                for job in plan
-                for section in job.sections(_fastest_tile(name, job, config))
-            ]
-        except UnsupportedError as error:
-            refused.append(str(error))
-            continue
-        price = cost(sections, config)
-        addresses, size = placed.addresses, placed.size_bytes
-        found.append(Pass(name, config, tuple(sections), addresses, size, price))
-    if not found:
-        raise UnsupportedError("; ".join(dict.fromkeys(refused)))
-    return min(found, key=lambda item: item.cycles)
+def _misfit(name: str, least: Tile, config: AcceleratorConfig) -> str:
+    return (
+        f"{name} on {config.name}: expected scratchpads whose halves hold a tile of "
+        f"{least.rows} x {least.columns}, the smallest that keeps groups and lanes whole"
+    )
 
 
 def _fastest_tile(name: str, job: Job, config: AcceleratorConfig) -> Tile:
     """Of the tiles that the scratchpads hold. A tie goes to the smaller tile."""
-    listed = tiles(job.matrices, *job.units)
-    fitting = [tile for tile in listed if job.fits(tile)]
-    if not fitting:
-        least = listed[0]
-        raise UnsupportedError(
-            f"{name} on {config.name}: expected scratchpads whose halves hold a tile of "
-            f"{least.rows} x {least.columns}, the smallest that keeps groups and lanes whole"
-        )
-    return min(fitting, key=lambda tile: cost(job.sections(tile), config).cycles)
+    search = TileSearch(job)
+    (position,) = search.fastest(limits_of(config)).tolist()
+    if position == NOTHING:
+        raise UnsupportedError(_misfit(name, search.smallest, config))
+    return search.tiles[position]

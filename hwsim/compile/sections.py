@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +132,42 @@ class Cost:
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """`count` rows of `size` bytes in DRAM, `stride` bytes apart, as one transfer."""
+
+    size: int
+    count: int
+    stride: int
+
+    def registers(self, space: Space, config: AcceleratorConfig) -> dict[str, int]:
+        """Registers of the transfer; rows without gaps are one run."""
+        whole = self.count == 1 or self.stride == self.size
+        return {
+            "run_bytes": self.size * self.count if whole else self.size,
+            "count0": 1 if whole else self.count,
+            "stride0": 0 if whole else self.stride,
+            "count1": 1,
+            "count2": 1,
+            "row_bytes": self.size,
+            "row_words": ceil_div(self.size, word_bytes(space, config)),
+        }
+
+
+class TileWork(NamedTuple):
+    """What a tile asks of the units.
+
+    loads, stores: its transfers. sore, wuve: cycles in which it keeps these units busy at least.
+    before_stores: of those cycles, the ones between the end of its loads and its first store.
+    """
+
+    loads: tuple[Rows, ...]
+    stores: tuple[Rows, ...]
+    sore: int
+    wuve: int
+    before_stores: int
+
+
 def cost(sections: Iterable[Section], config: AcceleratorConfig) -> Cost:
     """Exact cycles of sections, one after the other, without their instructions."""
     vector = config_vector(config)
@@ -178,25 +214,3 @@ def marked(
             }
             step = replace(step, **changes)
         yield step
-
-
-@dataclass(frozen=True)
-class Rows:
-    """`count` rows of `size` bytes in DRAM, `stride` bytes apart, as one transfer."""
-
-    size: int
-    count: int
-    stride: int
-
-    def registers(self, space: Space, config: AcceleratorConfig) -> dict[str, int]:
-        """Registers of the transfer; rows without gaps are one run."""
-        whole = self.count == 1 or self.stride == self.size
-        return {
-            "run_bytes": self.size * self.count if whole else self.size,
-            "count0": 1 if whole else self.count,
-            "stride0": 0 if whole else self.stride,
-            "count1": 1,
-            "count2": 1,
-            "row_bytes": self.size,
-            "row_words": ceil_div(self.size, word_bytes(space, config)),
-        }

@@ -12,8 +12,8 @@ from hwsim.config import AcceleratorConfig
 from hwsim.constants import ACCUMULATOR_BYTES, VALUE_BYTES
 from hwsim.isa import Op, Space, VectorOp
 
-from .cuts import Block, Matrices, Tile, blocks
-from .sections import Place, Rows, Section, Step, marked, mask
+from .cuts import Block, Matrices, Tile, Words, blocks
+from .sections import Place, Rows, Section, Step, TileWork, marked, mask
 from .streams import FENCE_SIGNAL, FENCE_WAIT, LOADED, UPDATED
 from .weights import CHANNEL_UNIT, float_bits
 
@@ -48,15 +48,18 @@ class Tensor:
     def row_bytes(self) -> int:
         return padded(self.columns, CHANNEL_UNIT) * _BYTES[self.space]
 
+    def rows(self, block: Block) -> Rows:
+        """A tile in DRAM."""
+        size = padded(block.columns, CHANNEL_UNIT) * _BYTES[self.space]
+        return Rows(size, 1 if self.repeated else block.rows, self.row_bytes)
+
     def step(self, op: Op, block: Block, place: Place, config: AcceleratorConfig) -> Step:
         """LOAD or STORE of a tile."""
-        count = 1 if self.repeated else block.rows
         stride = 0 if self.repeated else self.row_bytes
-        size = padded(block.columns, CHANNEL_UNIT) * _BYTES[self.space]
         column = block.first_column * _BYTES[self.space]
         return Step(
             op,
-            Rows(size, count, self.row_bytes).registers(self.space, config),
+            self.rows(block).registers(self.space, config),
             (place,),
             code=self.space,
             dram=self.address + block.first_row * stride + column,
@@ -81,10 +84,17 @@ class Elementwise:
         """Rows and columns that a tile must keep together."""
         return 1, CHANNEL_UNIT
 
-    def fits(self, tile: Tile) -> bool:
-        """Whether the tile's operands lie in one half of ACC."""
-        words = sum(rows for rows in self._rows(tile.rows)) * _words(tile.columns, self.config)
-        return words <= self.config.accumulator_half_words
+    def words(self, tile: Tile) -> Words:
+        """Of a tile's operands."""
+        return Words(acc=sum(self._rows(tile.rows)) * _words(tile.columns, self.config))
+
+    def work(self, block: Block) -> TileWork:
+        """Of a tile: operands are loaded, every kind reads at least one, the result is stored."""
+        tensors = [self.source, *(item for item in self.operands if item is not None)]
+        loads = tuple(tensor.rows(block) for tensor in tensors)
+        words = block.rows * _words(block.columns, self.config)
+        wuve = len(self.kinds) * words * ceil_div(self.config.cols, self.config.wuve_lanes)
+        return TileWork(loads, (self.result.rows(block),), 0, wuve, before_stores=wuve)
 
     def sections(self, tile: Tile) -> Iterator[Section]:
         """The whole tensor, cut into tiles."""
@@ -139,11 +149,18 @@ class ColumnSum:
         """Rows and columns that a tile must keep together."""
         return 1, CHANNEL_UNIT
 
-    def fits(self, tile: Tile) -> bool:
-        """Whether a tile and its sum lie in one half of ACC, and rows are added at all."""
-        words = (tile.rows + 1) * _words(tile.columns, self.config)
-        adds = tile.rows > 1 or self.matrices.rows == 1
-        return adds and words <= self.config.accumulator_half_words
+    def words(self, tile: Tile) -> Words | None:
+        """Of a tile and its sum; None where no rows are added."""
+        if tile.rows == 1 and self.matrices.rows > 1:
+            return None
+        return Words(acc=(tile.rows + 1) * _words(tile.columns, self.config))
+
+    def work(self, block: Block) -> TileWork:
+        """Of a tile: rows are loaded and added."""
+        steps = ceil_div(self.config.cols, self.config.wuve_lanes)
+        row = max(_words(block.columns, self.config) * steps, self.config.add_latency)
+        wuve = block.rows * row
+        return TileWork((self.source.rows(block),), (), 0, wuve, before_stores=wuve)
 
     def sections(self, tile: Tile) -> Iterator[Section]:
         """The whole tensor, cut into tiles."""

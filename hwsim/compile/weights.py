@@ -14,12 +14,19 @@ import numpy as np
 from cosparse.spec.patterns import padded
 from hwsim.accesses import ceil_div
 from hwsim.config import AcceleratorConfig
-from hwsim.constants import ACCUMULATOR_BYTES, DRAM_ALIGNMENT_BYTES, PACKED_LANES, VALUE_BYTES
+from hwsim.constants import (
+    ACCUMULATOR_BYTES,
+    DRAM_ALIGNMENT_BYTES,
+    PACKED_LANES,
+    VALUE_BYTES,
+    VECTOR_LATENCY_CYCLES,
+    VECTOR_START_CYCLES,
+)
 from hwsim.isa import Op, Space
 
 from .copies import Copy
-from .cuts import Block, Matrices, Tile, blocks
-from .sections import Place, Rows, Section, Step, marked, mask
+from .cuts import Block, Matrices, Tile, Words, blocks
+from .sections import Place, Rows, Section, Step, TileWork, marked, mask
 from .streams import (
     ACT_FREE,
     ACT_FULL,
@@ -82,14 +89,26 @@ class Update:
         """Rows and columns that a tile must keep together."""
         return units_of(self.copies)
 
-    def fits(self, tile: Tile) -> bool:
-        """Whether a tile lies in one half of every scratchpad."""
-        acc = len(MASTERS) * tile.rows * self._acc_words(tile.columns)
-        return (
-            acc <= self.config.accumulator_half_words
-            and tile.rows * self._act_words(tile.columns) <= self.config.activation_half_words
-            and copies_fit(self.copies, tile, self.config)
+    def words(self, tile: Tile) -> Words:
+        """Of a tile."""
+        return Words(
+            tile.rows * self._act_words(tile.columns),
+            copies_words(self.copies, tile, self.config),
+            len(MASTERS) * tile.rows * self._acc_words(tile.columns),
         )
+
+    def work(self, block: Block) -> TileWork:
+        """Of a tile: masters are loaded, updated and stored, then packed."""
+        master = self._master_rows(block)
+        stores, sore = packing_work(self.copies, block, self.config)
+        stores += (master, master)
+        if self.half is not None:
+            row_bytes = padded(self.matrices.columns, PACKED_LANES) * VALUE_BYTES
+            stores += (half_rows(block, row_bytes),)
+        steps = ceil_div(self.config.cols, self.config.wuve_lanes)
+        words = block.rows * self._acc_words(block.columns)
+        wuve = VECTOR_START_CYCLES + words * len(MASTERS) * steps + VECTOR_LATENCY_CYCLES
+        return TileWork((master,) * len(MASTERS), stores, sore, wuve, before_stores=wuve)
 
     def sections(self, tile: Tile) -> Iterator[Section]:
         """The update of all matrices, cut into tiles."""
@@ -158,12 +177,12 @@ class Update:
         )
 
     def _master(self, op: Op, name: str, block: Block, ahead: int = 0) -> Step:
-        row_bytes = padded(self.matrices.columns, CHANNEL_UNIT) * ACCUMULATOR_BYTES
-        size = padded(block.columns, CHANNEL_UNIT) * ACCUMULATOR_BYTES
+        rows = self._master_rows(block)
+        row_bytes = rows.stride
         first = block.first_row * row_bytes + block.first_column * ACCUMULATOR_BYTES
         return Step(
             op,
-            Rows(size, block.rows, row_bytes).registers(Space.ACC, self.config),
+            rows.registers(Space.ACC, self.config),
             (self._place(name, block),),
             code=Space.ACC,
             ahead=ahead,
@@ -174,6 +193,11 @@ class Update:
                 block.columns * ACCUMULATOR_BYTES,
             ),
         )
+
+    def _master_rows(self, block: Block) -> Rows:
+        row_bytes = padded(self.matrices.columns, CHANNEL_UNIT) * ACCUMULATOR_BYTES
+        size = padded(block.columns, CHANNEL_UNIT) * ACCUMULATOR_BYTES
+        return Rows(size, block.rows, row_bytes)
 
     def _half_store(self, half: int, block: Block) -> Step:
         row_bytes = padded(self.matrices.columns, PACKED_LANES) * VALUE_BYTES
@@ -209,12 +233,15 @@ class Prune:
         """Rows and columns that a tile must keep together."""
         return units_of(self.copies)
 
-    def fits(self, tile: Tile) -> bool:
-        """Whether a tile lies in one half of every scratchpad."""
-        words = tile.rows * self._act_words(tile.columns)
-        return words <= self.config.activation_half_words and copies_fit(
-            self.copies, tile, self.config
-        )
+    def words(self, tile: Tile) -> Words:
+        """Of a tile."""
+        act = tile.rows * self._act_words(tile.columns)
+        return Words(act, copies_words(self.copies, tile, self.config))
+
+    def work(self, block: Block) -> TileWork:
+        """Of a tile: the FP16 rows are loaded, then packed."""
+        stores, sore = packing_work(self.copies, block, self.config)
+        return TileWork((half_rows(block, self.row_bytes),), stores, sore, 0, before_stores=sore)
 
     def sections(self, tile: Tile) -> Iterator[Section]:
         """The copies of all matrices, cut into tiles."""
@@ -235,6 +262,11 @@ class Prune:
         return ceil_div(padded(columns, CHANNEL_UNIT), self.config.activation_lanes)
 
 
+def half_rows(block: Block, row_bytes: int) -> Rows:
+    """An FP16 tile in DRAM."""
+    return Rows(padded(block.columns, CHANNEL_UNIT) * VALUE_BYTES, block.rows, row_bytes)
+
+
 def half_step(
     op: Op,
     address: int,
@@ -245,7 +277,7 @@ def half_step(
     config: AcceleratorConfig,
 ) -> Step:
     """LOAD or STORE of an FP16 tile: rows of `row_bytes` in DRAM, `row_words` apart in ACT."""
-    rows = Rows(padded(block.columns, CHANNEL_UNIT) * VALUE_BYTES, block.rows, row_bytes)
+    rows = half_rows(block, row_bytes)
     return Step(
         op,
         {**rows.registers(Space.ACT, config), "row_words": row_words},
@@ -280,10 +312,17 @@ def pack_steps(
     return prunes, stores
 
 
-def copies_fit(copies: Sequence[Copy], tile: Tile, config: AcceleratorConfig) -> bool:
-    """Whether all copies of a tile lie in one half of WGT."""
-    words = sum(copy.wgt_words(tile.rows, tile.columns, config) for copy in copies)
-    return words <= config.weight_half_words
+def copies_words(copies: Sequence[Copy], tile: Tile, config: AcceleratorConfig) -> int:
+    """Words of WGT that all copies of a tile occupy."""
+    return sum(copy.wgt_words(tile.rows, tile.columns, config) for copy in copies)
+
+
+def packing_work(
+    copies: Sequence[Copy], block: Block, config: AcceleratorConfig
+) -> tuple[tuple[Rows, ...], int]:
+    """(transfers, SORE's cycles) of `pack_steps`."""
+    moved = tuple(rows for copy in copies for rows in copy.planes(block))
+    return moved, sum(copy.sore_cycles(block, config) for copy in copies)
 
 
 def units_of(copies: Sequence[Copy]) -> tuple[int, int]:

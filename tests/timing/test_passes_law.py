@@ -121,7 +121,8 @@ def test_every_tiling_is_exact_where_it_repeats(seed):
     rng = Random(seed)
     config = random_config(rng)
     job = relu(8 * rng.randint(4_000, 20_000), config)
-    fitting = [tile for tile in tiles(job.matrices, *job.units) if job.fits(tile)]
+    half = config.accumulator_half_words
+    fitting = [tile for tile in tiles(job.matrices, *job.units) if job.words(tile).acc <= half]
     for tile in rng.sample(fitting, min(2, len(fitting))):
         sections = list(job.sections(tile))
         program = sections_program(sections, config, "relu")
