@@ -3,6 +3,7 @@
 A case is made from its seed and a configuration only, so that a failing one is made again by itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -29,6 +30,9 @@ from tests.programs.image import TABLE_STEPS, TABLE_TAPS
 MOST_PRODUCTS = 6_000
 _SPECIAL_HALVES = (0x0000, 0x8000, 0x0001, 0x83FF, 0x7BFF, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 0xFFFF)
 _SPECIAL_SINGLES = (0, 0x80000000, 1, 0x807FFFFF, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7F800001)
+
+Shape = Callable[[Random, AcceleratorConfig], tuple[dict[str, int], int]]
+"""Draws the registers of a MATMUL, and the alignment of its segment table (0: none)."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,20 @@ class Case:
         return encode(self.instruction)
 
 
-def random_case(seed: int, config: AcceleratorConfig, **fixed: int) -> Case:
-    """A case. fixed: registers (and accumulate) with a value of their own."""
+def random_case(
+    seed: int,
+    config: AcceleratorConfig,
+    shape: Shape = products._shape,
+    special_share: float = 0.02,
+    **fixed: int,
+) -> Case:
+    """A case. fixed: registers (and accumulate) with a value of their own.
+
+    shape: what draws the registers; special_share: of special values, in the cases that have some.
+    """
     rng = Random(seed)
     while True:
-        registers, alignment = products._shape(rng, config)
+        registers, alignment = shape(rng, config)
         if _fits(rng, registers) and all(
             registers.get(name, value) == value for name, value in fixed.items()
         ):
@@ -70,7 +83,7 @@ def random_case(seed: int, config: AcceleratorConfig, **fixed: int) -> Case:
             if args is not None:
                 break
     args["accumulate"] = fixed.get("accumulate", int(rng.random() < 0.35))
-    return make_case(seed, config, registers, args, alignment)
+    return make_case(seed, config, registers, args, alignment, special_share)
 
 
 def make_case(
@@ -79,10 +92,11 @@ def make_case(
     registers: dict[str, int],
     args: dict[str, int],
     alignment: int = 0,
+    special_share: float = 0.02,
 ) -> Case:
     """The case of given registers and instruction fields; contents come from the seed."""
     generator = np.random.default_rng(seed)
-    pads = _contents(generator, config, registers)
+    pads = _contents(generator, config, registers, special_share)
     if registers["use_table"]:
         _write_table(generator, config, registers, args, alignment, pads)
     instruction = Instruction(Op.MATMUL, {"bank": 0, "table": 0, **args})
@@ -138,7 +152,10 @@ def _start(rng: Random, config: AcceleratorConfig, store: Store, span: int) -> i
 
 
 def _contents(
-    generator: np.random.Generator, config: AcceleratorConfig, registers: dict[str, int]
+    generator: np.random.Generator,
+    config: AcceleratorConfig,
+    registers: dict[str, int],
+    special_share: float,
 ) -> Scratchpads:
     """Values everywhere; one case in four has special ones among them."""
     pads = Scratchpads.unknown(config)
@@ -152,7 +169,7 @@ def _contents(
         values = generator.standard_normal(shape) * np.exp2(generator.integers(-8, 3, shape))
         pad.bits[:] = values.astype(dtype).view(pad.bits.dtype)
         if special:
-            places = generator.random(shape) < 0.02
+            places = generator.random(shape) < special_share
             pad.bits[places] = generator.choice(
                 np.array(specials, pad.bits.dtype), int(places.sum())
             )

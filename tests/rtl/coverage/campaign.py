@@ -1,0 +1,88 @@
+"""Runs with coverage on, and keeps what each of them counted, so that a campaign can be cut short."""
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hwsim.cosim.build import COVERAGE
+
+from . import points
+from .runs import ROOT, RUNS, Run
+
+_SOURCES = (
+    ("rtl", "*.sv"),
+    ("rtl/tb", "*.py"),
+    ("rtl/tb", "*.cpp"),
+    ("hwsim", "*.py"),
+    ("tests/programs", "*.py"),
+    ("tests/rtl", "*.py"),
+)
+_APART = ("tests/rtl/mutation", "tests/rtl/test_mutation.py", "tests/rtl/test_coverage.py")
+
+
+class Campaign:
+    """A folder with one file a run; files of other sources are not looked at, unless any_sources."""
+
+    def __init__(self, folder: Path, *, any_sources: bool = False) -> None:
+        self.source = digest()
+        self._folder, self._any = folder, any_sources
+
+    def ensure(self, run: Run) -> None:
+        """Simulate, unless that was done. Raises what the run raises."""
+        if self._found(run):
+            return
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory() as scratch:
+            with _counting(Path(scratch)):
+                run.go()
+            hits = points.merge(points.read(path) for path in Path(scratch).glob("*.dat"))
+        if not hits:
+            raise RuntimeError(f"{run.name}: no simulation wrote its coverage")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        points.write(hits, self._place(run))
+        print(f"{run.name}: {time.monotonic() - begin:.0f} s", flush=True)
+
+    def done(self) -> list[Run]:
+        return [run for run in RUNS if self._found(run)]
+
+    def hits(self) -> points.Hits:
+        """Of all runs that were done."""
+        return points.merge(points.load(path) for run in RUNS if (path := self._found(run)))
+
+    def _place(self, run: Run) -> Path:
+        return self._folder / f"{run.name.replace(' ', '-')}.{self.source}.tsv"
+
+    def _found(self, run: Run) -> Path | None:
+        own = self._place(run)
+        if own.exists() or not self._any:
+            return own if own.exists() else None
+        others = self._folder.glob(f"{run.name.replace(' ', '-')}.*.tsv")
+        return max(others, key=lambda path: path.stat().st_mtime, default=None)
+
+
+@contextmanager
+def _counting(folder: Path) -> Iterator[None]:
+    before = os.environ.get(COVERAGE)
+    os.environ[COVERAGE] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[COVERAGE]
+        else:
+            os.environ[COVERAGE] = before
+
+
+def digest() -> str:
+    """Of RTL, with its line numbers, benches, simulator and tests."""
+    total = hashlib.sha256()
+    files = {path for folder, glob in _SOURCES for path in (ROOT / folder).rglob(glob)}
+    for path in sorted(files):
+        name = str(path.relative_to(ROOT))
+        if not name.startswith(_APART):
+            total.update(f"{name}\0".encode() + path.read_bytes())
+    return total.hexdigest()[:16]

@@ -1,0 +1,176 @@
+"""The coverage tool on files written by hand; `python -m tests.rtl.coverage` itself runs nightly."""
+
+import pytest
+
+from tests.rtl.coverage import exclusions, plan, points, report
+from tests.rtl.coverage.points import Point
+from tests.rtl.coverage.runs import RUNS
+
+
+def counted(path, *entries):
+    """A file of Verilator's: source, line, column, kind, object, instance, count."""
+    lines = ["# SystemC::Coverage-3"]
+    for source, line, column, kind, what, where, count in entries:
+        fields = {"f": source, "l": line, "n": column, "t": kind, "o": what, "h": where}
+        key = "".join(f"\x01{name}\x02{value}" for name, value in fields.items())
+        lines.append(f"C '{key}' {count}")
+    path.write_text("\n".join(lines) + "\n")
+    return points.read(path)
+
+
+def small(tmp_path):
+    return counted(
+        tmp_path / "small.dat",
+        ("/a/rtl/fifo.sv", 3, 5, "line", "block", "tb.u_one", 0),
+        ("/b/rtl/fifo.sv", 3, 5, "line", "block", "tb.u_two", 4),
+        ("/a/rtl/fifo.sv", 7, 1, "branch", "if", "tb.u_one", 0),
+        ("/a/rtl/fifo.sv", 8, 1, "expr", "(a==1) => 1", "tb.u_one", 0),
+        ("/a/rtl/fifo.sv", 9, 1, "toggle", "q[0][2]:0->1", "tb.u_one", 0),
+        ("/a/rtl/fifo.sv", 9, 1, "toggle", "q[1][2]:0->1", "tb.u_one", 1),
+        ("/a/rtl/fifo.sv", 9, 1, "toggle", "q[1][3]:1->0", "tb.u_one", 0),
+        ("/a/rtl/tb/tb_top.sv", 1, 1, "line", "block", "tb", 0),
+        ("/a/rtl/tb/stubs/stce.sv", 1, 1, "line", "block", "tb", 0),
+    )
+
+
+def test_a_place_is_covered_when_any_instance_or_element_is(tmp_path):
+    hits = small(tmp_path)
+    assert hits[Point("fifo", 3, 5, "line", "block")] == 4
+    assert hits[Point("fifo", 9, 1, "toggle", "q[*][2]:0->1")] == 1
+    assert {point.module for point in hits} == {"fifo"}
+
+
+def test_runs_add_up_and_are_kept(tmp_path):
+    hits = small(tmp_path)
+    total = points.merge([hits, hits])
+    assert total[Point("fifo", 3, 5, "line", "block")] == 8
+    points.write(total, tmp_path / "kept.tsv")
+    assert points.load(tmp_path / "kept.tsv") == total
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "other.dat").write_text("nothing\n")
+    with pytest.raises(ValueError, match="expected a file that begins with"):
+        points.read(tmp_path / "other.dat")
+
+
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [
+        ("clk_i:0->1", "clk_i:0->1"),
+        ("count_q[7]:0->1", "count_q[7]:0->1"),
+        ("words_q[20][13]:1->0", "words_q[*][13]:1->0"),
+        ("g_half[1].waddr[3]:0->1", "g_half[*].waddr[3]:0->1"),
+        ("g_a[1].g_b[2].valid:0->1", "g_a[*].g_b[*].valid:0->1"),
+        ("bank_q[3].rows[5]:0->1", "bank_q[*].rows[5]:0->1"),
+    ],
+)
+def test_elements_are_one_and_bits_are_not(signal, expected):
+    assert points.element(signal) == expected
+
+
+def test_the_table_counts_by_module_and_kind(tmp_path):
+    table = report.tabulate(small(tmp_path), set())
+    assert {kind: str(cell) for kind, cell in table["fifo"].items()} == {
+        "line": "1/1",
+        "branch": "0/1",
+        "expr": "0/1",
+        "toggle": "1/2",
+    }
+    assert report.totals(table) == table["fifo"]
+    assert report.text(table).splitlines()[1].split() == ["fifo", "1/1", "0/1", "0/1", "1/2"]
+    assert report.unseen(table, ["fifo", "dma"]) == ["dma"]
+
+
+def test_what_is_missing_has_its_place(tmp_path):
+    assert report.missing(small(tmp_path), set()) == [
+        "rtl/fifo.sv:7: branch if",
+        "rtl/fifo.sv:9: toggle q [*][3]:1->0",
+    ]
+
+
+def test_an_exclusion_leaves_toggles_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(exclusions, "MOST", 0.5)
+    excluded, problems = exclusions.apply(
+        exclusions.parse("fifo  q[*][3]  never set"), small(tmp_path)
+    )
+    assert problems == []
+    assert excluded == {Point("fifo", 9, 1, "toggle", "q[*][3]:1->0")}
+    assert report.tabulate(small(tmp_path), excluded)["fifo"]["toggle"] == report.Cell(1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("fifo  q[*][2]  is covered", "excludes 1 points that are covered"),
+        ("fifo  p  is not there", "matches nothing"),
+        ("dma  q[*][3]  another module", "matches nothing"),
+        ("fifo  q[*][3]  too much", "1 of 2 toggles are excluded, more than 2%"),
+    ],
+)
+def test_a_false_exclusion_is_a_problem(text, problem, tmp_path):
+    _, problems = exclusions.apply(exclusions.parse(text), small(tmp_path))
+    assert any(problem in found for found in problems), problems
+
+
+def bits(text, width=64):
+    """Bits of `signal` that an exclusion names."""
+    (one,) = exclusions.parse(text)
+    names = (Point("m", 1, 1, "toggle", f"signal[{bit}]:0->1") for bit in range(width))
+    return [bit for bit, point in enumerate(names) if one.matches(point)]
+
+
+def test_bits_of_an_exclusion():
+    assert bits("m  signal[5:3]  why") == [3, 4, 5]
+    assert bits("m  signal[7]  why") == [7]
+    assert bits("m  signal[1:0 of 32]  why") == [0, 1, 32, 33]
+    assert bits("m  signal  why") == list(range(64))
+    assert bits("m  sig*[9]  why") == [9]
+
+
+def test_an_exclusion_without_a_reason_is_refused():
+    with pytest.raises(ValueError, match=r"exclusions.txt:2: expected `module"):
+        exclusions.parse("# heading\nfifo  q[3]\n")
+
+
+def test_the_exclusions_can_be_read_and_have_reasons():
+    listed = exclusions.parse(exclusions.FILE.read_text())
+    assert all(len(one.reason) > 10 for one in listed)
+
+
+def test_the_plan_is_a_cross_without_what_cannot_be():
+    cross = plan.Cross(
+        "c",
+        {"a": ("x", "y"), "b": ("1", "2", "3")},
+        (plan.Never({"a": ("x",), "b": ("1", "2")}, "why"),),
+    )
+    assert list(cross.bins()) == [
+        ("c", "x", "3"),
+        ("c", "y", "1"),
+        ("c", "y", "2"),
+        ("c", "y", "3"),
+    ]
+    assert cross.ruled_out() == 2
+    assert cross.reason(("c", "x", "2")) == "why"
+
+
+def test_every_rule_of_the_plan_rules_something_out():
+    for cross in plan.CROSSES:
+        for never in cross.never:
+            assert set(never.where) <= set(cross.axes)
+            for axis, values in never.where.items():
+                assert set(values) <= set(cross.axes[axis])
+
+
+def test_the_plan_says_what_is_missing_and_what_should_not_be():
+    met = [each for cross in plan.CROSSES for each in cross.bins()]
+    assert plan.missing(met) == []
+    (lost,) = plan.missing(met[1:])
+    assert lost == f"never met: {' x '.join(met[0])}"
+    wrong = ("product", "2:4", "WS", "WU", "whole", "none", "normal")
+    assert plan.missing([*met, wrong]) == [f"met, though ruled out: {' x '.join(wrong)}"]
+
+
+def test_runs_have_names_of_their_own():
+    names = [run.name for run in RUNS]
+    assert len(set(names)) == len(names)
