@@ -50,6 +50,7 @@ GATHER_TOKENS = 64
 """Most tokens at which gathers are timed; beyond, an N:M weight is expanded."""
 STEP_TOKENS = 512
 """Fewest tokens at which a training step is timed."""
+MAX_ALGORITHMS = 12
 LARGEST_ERROR = 1.2e-2
 """Relative to the norm: operands have 8 significant bits, and the dense result is rounded too."""
 
@@ -156,11 +157,8 @@ def run(bench: Bench, layers: Sequence[str], tokens: Sequence[int], samples: Seq
             if bench.late:
                 print(f"stopped at the limit of {bench.limit_s} s before {layer} {sample}")
                 return
-            if any(
-                bench.wants(layer, sample, count, op)
-                for count in tokens
-                for op in ("forward", "step")
-            ):
+            names = (sample, f"{sample} expand + cuBLAS")
+            if any(_wants(bench, layer, names, count) for count in tokens):
                 bench_sample(bench, layer, sample, tokens)
             torch.cuda.empty_cache()
 
@@ -205,23 +203,54 @@ def bench_dense(bench: Bench, layer: str, tokens: Sequence[int]) -> None:
 
 
 def bench_semi_structured(bench: Bench, layer: str, tokens: Sequence[int], weight: Tensor) -> None:
-    name = "2:4 torch"
-    wanted = [number for number in tokens if bench.wants(layer, name, number, "forward")]
+    """2:4 on sparse tensor cores: torch's class as it comes, and cuSPARSELt's best algorithm.
+
+    The first returns a transposed view, the second (tokens, out) in order.
+    """
+    name, best_name = "2:4 torch", "2:4 cuSPARSELt best"
+    wanted = [t for t in tokens if _wants(bench, layer, (name, best_name), t)]
     if not wanted or bench.late:
         return
     try:
-        mask = torch.tensor([1, 0, 0, 1], device="cuda", dtype=torch.bool)
-        pruned = torch.where(mask.repeat(weight.shape[1] // 4), weight, 0)
+        kept = torch.tensor([1, 0, 0, 1], device="cuda", dtype=torch.bool)
+        pruned = torch.where(kept.repeat(weight.shape[1] // 4), weight, 0)
         packed = [torch.sparse.to_sparse_semi_structured(pruned.clone()) for _ in range(3)]
-    except Exception as error:
-        bench.failures.append(f"{layer} | {name}: {error}"[:300])
+        compressed = [torch._cslt_compress(pruned.clone()) for _ in range(3)]
+    except Exception as failure:  # no library for it on this machine
+        bench.failures.append(f"{layer} | {name}: {failure}"[:300])
         print("failed:", bench.failures[-1], flush=True)
         return
     size = weight.numel() * 2 * 9 // 16
     for number in wanted:
         x = random((number, weight.shape[1]))
+        expected = F.linear(x, pruned)
         calls = [partial(F.linear, x, part) for part in packed]
         bench.measure(layer, number, "forward", name, calls, size_bytes=size)
+        if number >= STEP_TOKENS and not bench.late:
+            algorithm = best_algorithm(compressed, x)
+            error = _error(semi_structured(compressed[0], x, algorithm), expected)
+            calls = [partial(semi_structured, part, x, algorithm) for part in compressed]
+            facts = {"size_bytes": size, "error": error, "config": {"alg_id": algorithm}}
+            bench.measure(layer, number, "forward", best_name, calls, **facts)
+
+
+def semi_structured(compressed: Tensor, x: Tensor, algorithm: int) -> Tensor:
+    """Product x W^T with a weight of `torch._cslt_compress`, (tokens, out)."""
+    y: Tensor = torch._cslt_sparse_mm(compressed, x.t(), transpose_result=True, alg_id=algorithm)
+    return y
+
+
+def best_algorithm(compressed: Sequence[Tensor], x: Tensor) -> int:
+    """The fastest of cuSPARSELt's algorithms for these shapes; 0 when none can be timed."""
+    times: dict[int, float] = {}
+    for algorithm in range(MAX_ALGORITHMS):
+        calls = [partial(semi_structured, part, x, algorithm) for part in compressed]
+        try:
+            times[algorithm] = time_launches(calls, replays=3, budget_ms=10).us
+        except Exception:  # the number of algorithms is not published
+            torch.cuda.synchronize()
+            break
+    return min(times, key=times.__getitem__, default=0)
 
 
 def bench_sample(bench: Bench, layer: str, sample: str, tokens: Sequence[int]) -> None:
@@ -282,7 +311,13 @@ def _error(got: Tensor, expected: Tensor) -> float:
 
 
 def _any(bench: Bench, layer: str, tokens: int) -> bool:
-    names = [*SAMPLES, *(f"{name} expand + cuBLAS" for name in SAMPLES), "dense", "2:4 torch"]
+    """Whether anything is wanted that is compared with the dense time of these tokens."""
+    libraries = ("dense", "2:4 torch", "2:4 cuSPARSELt best")
+    expansions = (f"{name} expand + cuBLAS" for name in SAMPLES)
+    return _wants(bench, layer, (*libraries, *SAMPLES, *expansions), tokens)
+
+
+def _wants(bench: Bench, layer: str, names: Sequence[str], tokens: int) -> bool:
     ops = ("forward", "step")
     return any(bench.wants(layer, name, tokens, op) for name in names for op in ops)
 

@@ -60,12 +60,14 @@ def config_for(weight: GpuWeight, tokens: int, op: str = "forward") -> Config:
     """The configuration of a product. op: "forward", "transposed" or "gradient"."""
     device = weight.values.device
     tuned = tuned_configs(device_name(device.index or 0)) if device.type == "cuda" else {}
-    key = config_key(weight, tokens, op)
-    return tuned.get(key) or default_config(weight, tokens, op)
-
-
-def config_key(weight: GpuWeight, tokens: int, op: str) -> str:
     size = "wide" if weight.shape[0] * weight.shape[1] >= WIDE_ENTRIES else "small"
+    keys = (config_key(weight, tokens, op, choice) for choice in (size, "wide"))
+    found = (tuned[key] for key in keys if key in tuned)
+    return next(found, None) or default_config(weight, tokens, op)
+
+
+def config_key(weight: GpuWeight, tokens: int, op: str, size: str) -> str:
+    """Of a case in a file of tuned configurations. size: "wide" or "small"."""
     bucket = token_bucket(tokens)
     if tokens > 1 and isinstance(weight, VectorWise | BlockRows):
         bucket = max(MIN_TILE_TOKENS, bucket)
@@ -91,8 +93,8 @@ def default_config(weight: GpuWeight, tokens: int, op: str = "forward") -> Confi
             max(MIN_TILE_TOKENS, bucket), splits=splits, stages=4, k_major=bucket > 16
         )
     if isinstance(weight, BlockRows):
-        return TileConfig(128, warps=8 if weight.side == 128 else 4, stages=4, tokens_first=True)
-    return TileConfig(128, warps=8 if weight.v == 128 else 4, stages=4, k_major=True)
+        return TileConfig(128, warps=8 if weight.side == 128 else 4, stages=5, tokens_first=True)
+    return TileConfig(128, warps=8 if weight.v == 128 else 4, stages=5, k_major=True)
 
 
 @cache

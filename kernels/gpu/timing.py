@@ -9,6 +9,9 @@ import torch
 ROTATED_BYTES = 3 * (50 << 20)
 """Operands of successive launches add up to this much, several times the L2 cache of a GPU."""
 MAX_COPIES = 64
+MIN_LAUNCHES = 24
+"""Launches of a graph, so that its start weighs little in each."""
+LONGEST_GRAPH_US = 6000.0
 
 
 @dataclass(frozen=True)
@@ -29,37 +32,47 @@ def copies_for(size_bytes: int) -> int:
 def time_launches(
     calls: Sequence[Callable[[], object]], *, replays: int = 15, budget_ms: float = 60.0
 ) -> Timed:
-    """Time `calls`, one after the other in one graph; each gets the same weight in the mean.
+    """Time `calls`, which take turns in one graph of at least MIN_LAUNCHES where they are short.
 
-    calls: functions that only launch work on the current device, at least one; they run twice
-    before the capture, so that everything is compiled.
+    calls: functions that only launch work on the current device, at least one; all run before the
+    capture, so that everything is compiled. At least three replays, then until the budget is spent.
     """
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
-            calls[0]()
-        for call in calls[1:]:
-            call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for call in calls:
-            call()
-    graph.replay()
-    torch.cuda.synchronize()
-    samples: list[float] = []
-    while len(samples) < 3 or (
-        len(samples) < replays and len(calls) * sum(samples) < 1e3 * budget_ms
-    ):
-        samples.append(_replay_us(graph) / len(calls))
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        calls[0]()
+        estimate_us = _timed_us(lambda: [call() for call in calls])
+        rounds = min(-(-MIN_LAUNCHES // len(calls)), int(LONGEST_GRAPH_US / estimate_us))
+        graph = _captured([*calls] * max(1, rounds))
+        graph.replay()
+        launches = len(calls) * max(1, rounds)
+        samples: list[float] = []
+        spent_ms = 0.0
+        while len(samples) < 3 or (len(samples) < replays and spent_ms < budget_ms):
+            replay_us = _timed_us(graph.replay)
+            spent_ms += 1e-3 * replay_us
+            samples.append(replay_us / launches)
+    torch.cuda.current_stream().wait_stream(stream)
     return Timed(statistics.median(samples), min(samples), max(samples), len(samples))
 
 
-def _replay_us(graph: torch.cuda.CUDAGraph) -> float:
+def _captured(calls: Sequence[Callable[[], object]]) -> torch.cuda.CUDAGraph:
+    """A graph of the calls, captured on the current stream, which is not the default one."""
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    graph.capture_begin()
+    try:
+        for call in calls:
+            call()
+    finally:
+        graph.capture_end()
+    return graph
+
+
+def _timed_us(run: Callable[[], object]) -> float:
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
-    graph.replay()
+    run()
     end.record()
     end.synchronize()
     return float(1e3 * begin.elapsed_time(end))

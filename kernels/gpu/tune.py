@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,11 @@ from .timing import Timed, copies_for, time_launches
 SHAPES = {"wide": (11008, 4096), "small": (4096, 4096)}
 COMPILE_SHAPE = (256, 4096)
 """Small enough for every process, and specialised like SHAPES."""
+COMPILE_PARTS = 4
 GATHER_TOKENS = (1, 2, 4, 8, 16, 32)
 SKINNY_TOKENS = (1, 16, 32, 64)
+STAGES = (3, 5, 7)
+"""Loads of activations depend on loaded columns, so two stages of the pipeline give one more buffer."""
 MANY_TOKENS = (128, 256, 512, 1024, 2048, 4096)
 
 
@@ -59,8 +62,10 @@ def cases() -> Iterator[Case]:
         for tokens, size in product(GATHER_TOKENS, SHAPES):
             yield Case(sample, "forward", tokens, size)
     for sample in ("block 64 87.5%", "block 128 87.5%", "vector 64 87.5%", "vector 128 87.5%"):
-        for tokens, size in product(SKINNY_TOKENS + MANY_TOKENS, SHAPES):
+        for tokens, size in product(SKINNY_TOKENS, SHAPES):
             yield Case(sample, "forward", tokens, size)
+        for tokens in MANY_TOKENS:
+            yield Case(sample, "forward", tokens, "wide")
     for sample, op in product(("block 64 87.5%", "block 128 87.5%"), ("transposed", "gradient")):
         for tokens in (512, 1024, 2048, 4096):
             yield Case(sample, op, tokens, "wide")
@@ -85,13 +90,16 @@ def _tile_candidates(sample: str, op: str, tokens: int) -> Iterator[Config]:
             yield TileConfig(block_tokens, warps=warps, stages=stages)
     elif tokens <= 64:
         tile = max(16, tokens)
-        layouts = (False,) if blocks else ((False,) if tokens == 1 else (False, True))
-        for block_k, splits, stages, k_major in product((32, 64), (1, 2, 4, 8), (3, 5), layouts):
+        layouts = (
+            (False,) if blocks or tokens == 1 else ((False, True) if tokens <= 32 else (True,))
+        )
+        depths = (64,) if sample.startswith("block 64") else (64, 128)
+        for block_k, splits, stages, k_major in product(depths, (1, 2, 4, 8), STAGES, layouts):
             yield TileConfig(tile, block_k, splits, 4, stages, k_major)
     else:
         tiles = [side for side in (64, 128, 256) if side <= tokens]
         orders = (False, True) if blocks else (False,)
-        for tile, warps, stages, first in product(tiles, (4, 8), (3, 4), orders):
+        for tile, warps, stages, first in product(tiles, (4, 8), STAGES, orders):
             if tile * height <= 128 * 128 or warps == 8:
                 yield TileConfig(tile, 64, 1, warps, stages, not blocks, first)
 
@@ -106,17 +114,16 @@ def launch(weight: GpuWeight, op: str, x: Tensor, dy: Tensor, config: Config) ->
     return weight_gradient(weight, dy, x, config)
 
 
-def compile_cases(labels: list[tuple[str, str, int]]) -> list[str]:
-    """Compile all candidates of these (sample, op, tokens) in this process; returns what failed."""
+def compile_part(sample: str, op: str, tokens: int, part: int) -> list[str]:
+    """Compile every COMPILE_PARTS-th candidate in this process; returns what failed."""
     failed = []
-    for sample, op, tokens in labels:
-        weight = SAMPLES[sample](COMPILE_SHAPE, "cuda", torch.bfloat16)
-        x, dy = operands(weight, tokens)
-        for config in candidates(sample, op, tokens):
-            try:
-                launch(weight, op, x, dy, config)
-            except Exception as error:
-                failed.append(f"{sample} {op} {tokens} {config}: {str(error)[:120]}")
+    weight = SAMPLES[sample](COMPILE_SHAPE, "cuda", torch.bfloat16)
+    x, dy = operands(weight, tokens)
+    for config in islice(candidates(sample, op, tokens), part, None, COMPILE_PARTS):
+        try:
+            launch(weight, op, x, dy, config)
+        except Exception as error:  # a candidate may exceed the device
+            failed.append(f"{sample} {op} {tokens} {config}: {str(error)[:120]}")
     torch.cuda.synchronize()
     return failed
 
@@ -167,9 +174,10 @@ def main(arguments: list[str] | None = None) -> None:
             weights += _rotating(case)
             owner = (case.sample, case.size)
         timed = time_case(weights, case)
+        torch.cuda.empty_cache()  # every graph had memory of its own
         if timed:
             config, best = timed[0]
-            key = config_key(weights[0], case.tokens, case.op)
+            key = config_key(weights[0], case.tokens, case.op, case.size)
             row = {"us": round(best.us, 2), "config": asdict(config)}
             row["others_us"] = [round(other.us, 2) for _, other in timed[1:4]]
             document["configs"][key] = row
@@ -187,9 +195,10 @@ def _rotating(case: Case) -> list[GpuWeight]:
 def _compile(chosen: list[Case]) -> None:
     most = MANY_TOKENS[-1]  # the same machine code from 128 tokens on
     work = sorted({(c.sample, c.op, c.tokens if c.tokens < 128 else most) for c in chosen})
-    workers = max(1, min(14, (os.cpu_count() or 2) - 1, len(work)))
+    parts = [(*item, part) for item, part in product(work, range(COMPILE_PARTS))]
+    workers = max(1, min(14, (os.cpu_count() or 2) - 1, len(parts)))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(compile_cases, [item]) for item in work]
+        jobs = [pool.submit(compile_part, *part) for part in parts]
         failures = [line for job in as_completed(jobs) for line in job.result()]
     for line in failures[:5]:
         print("not compiled:", line)

@@ -68,7 +68,7 @@ def vector_wise(weight: VectorWise, x: Tensor, config: TileConfig) -> Tensor:
     tokens, blocks = len(x), len(weight.columns)
     token_blocks = grid_size(tokens, config.block_tokens)
     width = weight.columns.shape[1]
-    assert KEPT_ALIGNMENT % config.block_k == 0 or width % config.block_k == 0
+    block_k = config.block_k if width % config.block_k == 0 else KEPT_ALIGNMENT
     source = k_major(x, config.block_tokens) if config.k_major else x
     y = empty_output(x, rows)
     partial = split_partials(y, config, blocks * token_blocks, weight.v)
@@ -76,7 +76,7 @@ def vector_wise(weight: VectorWise, x: Tensor, config: TileConfig) -> Tensor:
         vector_wise_kernel[(blocks, token_blocks, config.splits)](
             source, weight.values, weight.columns, y, partial, weight.tickets,
             rows, columns, weight.kept, width, tokens,
-            V=weight.v, BLOCK_TOKENS=config.block_tokens, BLOCK_KEPT=config.block_k,
+            V=weight.v, BLOCK_TOKENS=config.block_tokens, BLOCK_KEPT=block_k,
             SPLITS=config.splits, K_MAJOR=config.k_major, EVEN=weight.kept == width,
             num_warps=config.warps, num_stages=config.stages,
         )  # fmt: skip
