@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights: list[GpuWeight] = []
     owner = None
-    for case in sorted(chosen, key=lambda case: (case.sample, case.size)):
+    for case in sorted(chosen, key=lambda case: (case.size != "wide", case.sample)):
         if time.monotonic() - begin > options.limit_s:
             print(f"stopped at the limit of {options.limit_s} s before {case.label}")
             break
