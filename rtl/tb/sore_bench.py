@@ -4,11 +4,13 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
-from sore_cases import Case, Scoreboard, Source, all_cases, packed, result
+from sore_cases import Case, Scoreboard, Source, all_cases, packed, result, weights
 
 from hwsim import AcceleratorConfig
 from hwsim.cosim import arguments, shared_memory
 from hwsim.machine.scratchpads import Scratchpads
+from tests.rtl.coverage import met
+from tests.rtl.coverage.classify import packing_bins
 
 LIST = 64
 CLOCK_NS = 10
@@ -27,6 +29,7 @@ class Bench:
         self.cases = _shared(3, np.zeros((LIST + 1, 9), np.uint32))
         self.cycles = _shared(4, np.zeros(LIST, np.uint32))
         self.scoreboard = Scoreboard(config, pads)
+        self.met = set()
 
     async def reset(self) -> None:
         Clock(self.dut.clk_i, CLOCK_NS, "ns").start()
@@ -71,6 +74,10 @@ class Bench:
             np.testing.assert_array_equal(result(case, self.idx, self.config), positions, str(case))
         np.testing.assert_array_equal(self.wgt, self.scoreboard.pads.wgt.bits, "WGT")
         np.testing.assert_array_equal(self.idx, self.scoreboard.pads.idx.bits, "IDX")
+        if met.counting():
+            for case in batch:
+                source = weights(case, self.act, self.config)
+                self.met.update(packing_bins(case.registers, source, self.config))
 
 
 def _shared(number: int, like):
@@ -89,4 +96,6 @@ async def prunes(dut) -> None:
     for batch in source.batches(all_cases(source, given["count"]), LIST):
         await bench.run(batch)
         done += len(batch)
+    if met.counting():
+        met.leave(bench.met)
     dut._log.info(f"{done} cases agree, seed {given['seed']}")

@@ -179,12 +179,8 @@ def packed(case: Case, act: Bits, config: AcceleratorConfig) -> tuple[Bits, Bits
 
     act: the contents of ACT, (words, lanes of a word).
     """
-    rows, columns = case.registers["rows"], case.registers["columns"]
-    flat, step = act.reshape(-1), case.registers["act_words"] * config.activation_lanes
-    first = case.act * config.activation_lanes
-    source = np.stack([flat[first + row * step :][:columns] for row in range(rows)])
-    weight = source if case.registers["transpose"] else source.T
     n, m = case.registers["n"], case.registers["m"]
+    weight = weights(case, act, config)
     # `pack` pads a group that the edge cuts, but refuses a K that is shorter than one group.
     weight = np.pad(weight, ((0, 0), (0, max(m - weight.shape[1], 0))))
     image = pack(weight.view(np.float16), NM(n, m), axis=1)
@@ -192,6 +188,15 @@ def packed(case: Case, act: Bits, config: AcceleratorConfig) -> tuple[Bits, Bits
     values = image.values.view(np.uint16).reshape(entries, -1)[:, :lanes]
     positions = image.unpacked_indices().reshape(entries, -1)[:, :lanes]
     return values, positions.astype(np.uint16)
+
+
+def weights(case: Case, act: Bits, config: AcceleratorConfig) -> Bits:
+    """What a case packs, (lanes, K); groups lie along K."""
+    rows, columns = case.registers["rows"], case.registers["columns"]
+    flat, step = act.reshape(-1), case.registers["act_words"] * config.activation_lanes
+    first = case.act * config.activation_lanes
+    source = np.stack([flat[first + row * step :][:columns] for row in range(rows)])
+    return source if case.registers["transpose"] else source.T
 
 
 def result(case: Case, plane: Bits, config: AcceleratorConfig) -> Bits:

@@ -7,6 +7,10 @@ from cocotb.triggers import FallingEdge, RisingEdge, Timer
 
 from hwsim import cosim
 from hwsim.config import AcceleratorConfig
+from tests.rtl.coverage import met
+from tests.rtl.coverage.classify import product_bins
+from tests.rtl.coverage.directed import Way, directed_case, goals
+from tests.rtl.matmuls import corners, random_case
 
 ACT, WGT, IDX, ACC = 0, 1, 2, 3
 
@@ -78,8 +82,6 @@ def differences(dut, case, pads):
 
 @cocotb.test()
 async def matmuls(dut):
-    from tests.rtl.matmuls import corners, random_case
-
     given = cosim.arguments()
     config = AcceleratorConfig.from_mapping(given["config"])
     pads = Pads(config)
@@ -89,8 +91,17 @@ async def matmuls(dut):
     await FallingEdge(dut.clk_i)
     dut.rst_ni.value = 1
     failures, cycles, missing = [], 0, set(given.get("corners", ()))
+    way, found_bins = given.get("way"), set()
+    goal = set(goals(Way(*way))) if way else set()
     for seed in given["seeds"]:
-        case = random_case(seed, config, **given.get("fixed", {}))
+        if way:
+            case = directed_case(seed, config, Way(*way))
+        else:
+            case = random_case(seed, config, **given.get("fixed", {}))
+        bins = set(product_bins(case, config)) if way or met.counting() else set()
+        if way and bins <= found_bins:
+            continue
+        found_bins |= bins
         pads.write(case.pads)
         await execute(dut, case)
         cycles += case.cycles
@@ -101,6 +112,10 @@ async def matmuls(dut):
             failures.append(f"seed {seed}: {'; '.join(found)}\n  {case.instruction} {shape}")
             if len(failures) >= given.get("most_failures", 5):
                 break
+        if way and goal <= found_bins:
+            break
     dut._log.info(f"{len(given['seeds'])} MATMULs, {cycles} cycles")
     assert not failures, "\n".join(failures)
     assert not missing, f"no case has {sorted(missing)}"
+    if met.counting():
+        met.leave(found_bins)

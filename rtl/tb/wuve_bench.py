@@ -22,11 +22,15 @@ from wuve_cases import (
     execute,
     execute_numpy,
     expected_cycles,
+    operands,
     random_case,
+    results,
 )
 
 from hwsim import cosim
 from hwsim.config import AcceleratorConfig
+from tests.rtl.coverage import met
+from tests.rtl.coverage.classify import vector_bins
 
 BATCH = 8
 PERIOD_NS = 10
@@ -43,6 +47,7 @@ class Bench:
         )
         self.program = _memory(2, (BATCH, RECORD_WORDS), np.uint32)
         self.reports = _memory(3, (BATCH, 4), np.uint32)
+        self.met: set[met.Bin] = set()
 
     async def reset(self) -> None:
         self.dut.go_i.value = self.dut.rst_ni.value = 0
@@ -55,6 +60,7 @@ class Bench:
         """Execute on random contents; compare memories, cycles, flags."""
         self.acc[:] = contents(rng, self.acc.shape, rng.choice(KINDS))
         self.act[:] = contents(rng, self.act.shape, "any")
+        found = self._bins(cases) if met.counting() else set()
         memories, flags = self._expect(cases)
         await self._execute(cases)
         for case, report, nonfinite in zip(cases, self.reports.tolist(), flags, strict=False):
@@ -68,6 +74,7 @@ class Bench:
                 map(str, cases)
             )
         assert not int(self.dut.fault_o.value), cases
+        self.met |= found
 
     def _expect(self, cases: Sequence[Case]) -> tuple[tuple[Any, Any], list[bool]]:
         """Memories at the end, and NONFINITE of each case; the two expectations must agree."""
@@ -77,6 +84,17 @@ class Bench:
         for one, other in zip(machine, oracle, strict=True):
             assert np.array_equal(one, other), cases
         return machine, flags
+
+    def _bins(self, cases: Sequence[Case]) -> set[met.Bin]:
+        """What the cases meet of the plan of coverage, one after the other."""
+        acc, act = self.acc.copy(), self.act.copy()
+        found: set[met.Bin] = set()
+        for case in cases:
+            read = operands(case, acc)
+            execute(case, self.config, acc, act)
+            name = "UPDATE" if case.operation is None else case.operation.name
+            found |= vector_bins(name, read, results(case, acc, act))
+        return found
 
     async def _execute(self, cases: Sequence[Case]) -> None:
         for record, case in zip(self.program, cases, strict=False):
@@ -109,3 +127,5 @@ async def bits_and_cycles(dut: Any) -> None:
             await bench.check(batch or [random_case(rng, config) for _ in range(BATCH)], rng)
         except AssertionError as error:
             raise AssertionError(f"seed {given['seed']}, batch {number}: {error}") from None
+    if met.counting():
+        met.leave(bench.met)

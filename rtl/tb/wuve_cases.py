@@ -134,6 +134,38 @@ def _vector_rows(case: Case, acc: Any) -> Iterator[tuple[int, Any]]:
         yield 0, total
 
 
+def operands(case: Case, acc: Any) -> list[Any]:
+    """Everything that a case reads, float32: rows, and numbers of its registers."""
+    if case.operation is None:
+        bases = dict.fromkeys(("weight", "momentum", "gradient"), "a_words")
+        scalars = ("scale", "rate", "momentum", "decay")
+    else:
+        bases = {"a": "a_words", "b": "b_words"}
+        bases = bases if case.operation in READS else {"a": "a_words"}
+        scalars = ("scale",) if case.operation is VectorOp.SCALE else ()
+    rows = range(case.registers["rows"])
+    fixed = "b" if case.operation is VectorOp.BIAS else None
+    read = [
+        _row(case, acc, base, stride, 0 if base == fixed else row)
+        for base, stride in bases.items()
+        for row in rows
+    ]
+    return [row.view(np.float32).copy() for row in read] + [
+        np.array([_single(case.registers[name])]) for name in scalars
+    ]
+
+
+def results(case: Case, acc: Any, act: Any) -> list[Any]:
+    """The rows that a case has written: float16 in ACT, else float32."""
+    rows = range(1 if case.operation is VectorOp.COLSUM else case.registers["rows"])
+    if case.operation is not None and not case.registers["to_act"]:
+        return [_row(case, acc, "dst", "dst_words", row).view(np.float32).copy() for row in rows]
+    base = "act" if case.operation is None else "dst"
+    flat, size = act.reshape(-1), case.registers["words"] * acc.shape[1]
+    starts = [(case.instruction.args[base] + r * case.registers["dst_words"]) for r in rows]
+    return [flat[s * act.shape[1] :][:size].view(np.float16).copy() for s in starts]
+
+
 def _keep(case: Case, row: int, values: Any, acc: Any, act: Any) -> bool:
     """Write a row of a VECTOR's result. NONFINITE."""
     if case.registers["to_act"]:

@@ -15,7 +15,7 @@ def check_times(job: Job, result: RtlResult) -> None:
     assert wrong_times(job, result) == []
 
 
-def check_law(design: Design, jobs: Sequence[Job]) -> None:
+def check_law(design: Design, jobs: Sequence[Job]) -> list[RtlResult]:
     """Run all jobs on the DRAM model, from registers that hold anything; compare bits and times."""
     cases = [Case.of(program, config, image) for config, program, image in jobs]
     results = run_programs(design, cases, random_start=True)
@@ -23,6 +23,7 @@ def check_law(design: Design, jobs: Sequence[Job]) -> None:
         wrong_bits(job, result) + wrong_times(job, result)
         for job, result in zip(jobs, results, strict=True)
     )
+    return results
 
 
 def check_under_stalls(design: Design, jobs: Sequence[Job], stall: int) -> None:

@@ -36,6 +36,18 @@ Shape = Callable[[Random, AcceleratorConfig], tuple[dict[str, int], int]]
 
 
 @dataclass(frozen=True)
+class Contents:
+    """special_cases: share of cases with special values; special_share: of these values in such a case.
+
+    few: all other values are 1 and -1.
+    """
+
+    special_cases: float = 0.25
+    special_share: float = 0.02
+    few: bool = False
+
+
+@dataclass(frozen=True)
 class Case:
     """registers: of the bank; pads: before and `expected` (ACC) after; stalls: by reason."""
 
@@ -66,12 +78,12 @@ def random_case(
     seed: int,
     config: AcceleratorConfig,
     shape: Shape = products._shape,
-    special_share: float = 0.02,
+    contents: Contents | None = None,
     **fixed: int,
 ) -> Case:
     """A case. fixed: registers (and accumulate) with a value of their own.
 
-    shape: what draws the registers; special_share: of special values, in the cases that have some.
+    shape: what draws the registers.
     """
     rng = Random(seed)
     while True:
@@ -83,7 +95,7 @@ def random_case(
             if args is not None:
                 break
     args["accumulate"] = fixed.get("accumulate", int(rng.random() < 0.35))
-    return make_case(seed, config, registers, args, alignment, special_share)
+    return make_case(seed, config, registers, args, alignment, contents)
 
 
 def make_case(
@@ -92,11 +104,11 @@ def make_case(
     registers: dict[str, int],
     args: dict[str, int],
     alignment: int = 0,
-    special_share: float = 0.02,
+    contents: Contents | None = None,
 ) -> Case:
     """The case of given registers and instruction fields; contents come from the seed."""
     generator = np.random.default_rng(seed)
-    pads = _contents(generator, config, registers, special_share)
+    pads = _contents(generator, config, registers, contents or Contents())
     if registers["use_table"]:
         _write_table(generator, config, registers, args, alignment, pads)
     instruction = Instruction(Op.MATMUL, {"bank": 0, "table": 0, **args})
@@ -155,11 +167,11 @@ def _contents(
     generator: np.random.Generator,
     config: AcceleratorConfig,
     registers: dict[str, int],
-    special_share: float,
+    kind: Contents,
 ) -> Scratchpads:
-    """Values everywhere; one case in four has special ones among them."""
+    """Values everywhere."""
     pads = Scratchpads.unknown(config)
-    special = generator.random() < 0.25
+    special = generator.random() < kind.special_cases
     for pad, dtype, specials in (
         (pads.act, np.float16, _SPECIAL_HALVES),
         (pads.wgt, np.float16, _SPECIAL_HALVES),
@@ -167,9 +179,11 @@ def _contents(
     ):
         shape = pad.bits.shape
         values = generator.standard_normal(shape) * np.exp2(generator.integers(-8, 3, shape))
+        if kind.few:
+            values = np.copysign(1.0, values)
         pad.bits[:] = values.astype(dtype).view(pad.bits.dtype)
         if special:
-            places = generator.random(shape) < special_share
+            places = generator.random(shape) < kind.special_share
             pad.bits[places] = generator.choice(
                 np.array(specials, pad.bits.dtype), int(places.sum())
             )

@@ -85,7 +85,7 @@ def test_the_table_counts_by_module_and_kind(tmp_path):
 def test_what_is_missing_has_its_place(tmp_path):
     assert report.missing(small(tmp_path), set()) == [
         "rtl/fifo.sv:7: branch if",
-        "rtl/fifo.sv:9: toggle q [*][3]:1->0",
+        "rtl/fifo.sv:9: toggle q[*][3] 1->0",
     ]
 
 

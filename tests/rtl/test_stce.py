@@ -40,15 +40,17 @@ CONFIGS = {
 }
 
 
-def simulate(mapping, seeds, corners=(), folders=(), **fixed):
+def simulate(mapping, seeds, corners=(), folders=(), way=None, **fixed):
     """The random MATMULs of these seeds; fixed: registers that all of them share.
 
-    folders: searched before the usual ones.
+    folders: searched before the usual ones. way: of the plan of coverage; those of its MATMULs that add
+    to what the ones before them have met.
     """
     config = AcceleratorConfig.from_mapping(mapping)
     parameters = {name: getattr(config, field) for name, field in PARAMETERS.items()}
     design = cosim.Design("tb_stce", parameters, folders=(*folders, *cosim.folders()))
     arguments = {"config": mapping, "seeds": list(seeds), "corners": list(corners), "fixed": fixed}
+    arguments["way"] = way
     cosim.simulate(design, "stce_bench", arguments=arguments)
 
 

@@ -68,11 +68,11 @@ def _instruction(rng: Random, unit: Unit, bank: int) -> Instruction:
 
 
 def _value(rng: Random, item: Field) -> int:
-    """All bits random, or only some of the low ones; an alignment or a choice is kept."""
+    """All bits random, or only some of the low ones, or none; an alignment or a choice is kept."""
     if item.name in _SMALL:
         return rng.randrange(_SMALL[item.name])
-    bits = rng.choice((item.bits, rng.randint(1, item.bits)))
-    value = rng.getrandbits(bits)
+    bits = rng.choice((item.bits, rng.randint(1, item.bits), rng.randint(0, 2)))
+    value = rng.getrandbits(bits) if bits else 0
     if item.name in _ALIGNED:
         value &= -_DRAM_ALIGNMENT
     return value - (1 << item.bits) if value > item.high else value

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwsim.cosim import sources
 
-from . import exclusions, report
+from . import exclusions, plan, report
 from .campaign import Campaign
 from .runs import ROOT, RUNS
 
@@ -38,11 +38,13 @@ def main() -> int:
     modules = {path.stem for path in sources.RTL.glob("*.sv")} - set(PACKAGES)
     problems += [f"no run builds {module}" for module in report.unseen(table, modules)]
     problems += report.missing(hits, excluded)
-    print(report.text(table))
-    print("\n".join(problems))
+    bins = campaign.bins()
+    problems += plan.missing(bins)
+    print(report.text(table), report.plan_text(bins), *problems, sep="\n")
     if len(done) == len(RUNS) and not given.any_sources:
         date = datetime.now(UTC).date().isoformat()
-        summary = report.summary(table, date=date, source=campaign.source, missing=problems)
+        beside = {"date": date, "source": campaign.source, "missing": problems}
+        summary = report.summary(table, bins, **beside)
         SUMMARY.write_text(json.dumps(summary, indent=1) + "\n")
     return int(bool(problems))
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hwsim.cosim.build import COVERAGE
 
-from . import points
+from . import met, points
+from .plan import Bin
 from .runs import ROOT, RUNS, Run
 
 _SOURCES = (
@@ -40,9 +41,11 @@ class Campaign:
             with _counting(Path(scratch)):
                 run.go()
             hits = points.merge(points.read(path) for path in Path(scratch).glob("*.dat"))
+            bins = set().union(*(met.read(path) for path in Path(scratch).glob(f"*{met.SUFFIX}")))
         if not hits:
             raise RuntimeError(f"{run.name}: no simulation wrote its coverage")
         self._folder.mkdir(parents=True, exist_ok=True)
+        met.write(bins, self._place(run).with_suffix(met.SUFFIX))
         points.write(hits, self._place(run))
         print(f"{run.name}: {time.monotonic() - begin:.0f} s", flush=True)
 
@@ -52,6 +55,11 @@ class Campaign:
     def hits(self) -> points.Hits:
         """Of all runs that were done."""
         return points.merge(points.load(path) for run in RUNS if (path := self._found(run)))
+
+    def bins(self) -> set[Bin]:
+        """Of the plan, met by the runs that were done."""
+        files = (path.with_suffix(met.SUFFIX) for run in RUNS if (path := self._found(run)))
+        return set().union(*(met.read(path) for path in files if path.exists()))
 
     def _place(self, run: Run) -> Path:
         return self._folder / f"{run.name.replace(' ', '-')}.{self.source}.tsv"

@@ -17,7 +17,7 @@ from hwsim.machine.state import State
 from hwsim.machine.stce import matmul
 from tests.rtl.matmuls import Case
 
-from .plan import PRODUCTS, Bin
+from .plan import PACKINGS, PRODUCTS, VECTORS, Bin
 
 _CANCELLED = np.float32(2.0**-8)
 _SUBNORMAL = np.float32(2.0**-14)
@@ -118,3 +118,45 @@ def kinds(values: Any, smallest_normal: Any) -> set[str]:
         "normal": (size >= smallest_normal) & np.isfinite(values),
     }
     return {name for name, where in found.items() if where.any()}
+
+
+def packing_bins(
+    registers: dict[str, int], weights: Any, config: AcceleratorConfig
+) -> Iterator[Bin]:
+    """Of a PRUNE. weights: FP16 bits, (lanes, K), groups along K."""
+    n, m = registers["n"], registers["m"]
+    pattern = "n = m" if n == m else f"{n}:{m}"
+    if pattern not in PACKINGS.axes["pattern"]:
+        return iter(())
+    lanes, depth = weights.shape
+    cut = {"lanes": lanes % config.sore_lanes, "group": depth % m}
+    edges = {name for name, rest in cut.items() if rest} or {"whole"}
+    numbers = kinds(weights.view(np.float16).astype(np.float32), _SUBNORMAL)
+    if _ties(weights & 0x7FFF, n, m):
+        numbers.add("tie")
+    copy = "BP" if registers["transpose"] else "FF"
+    return ((PACKINGS.name, *values) for values in product({pattern}, {copy}, edges, numbers))
+
+
+def _ties(magnitudes: Any, n: int, m: int) -> bool:
+    """Whether in some group the last entry that is kept and the first that is not have one magnitude."""
+    if n == m:
+        return False
+    canonical = np.minimum(
+        magnitudes, 0x7E00 * (magnitudes > 0x7C00) + 0x7C00 * (magnitudes <= 0x7C00)
+    )
+    padded = np.pad(canonical, ((0, 0), (0, -canonical.shape[1] % m)))
+    ranked = np.sort(padded.reshape(len(padded), -1, m), axis=2)[:, :, ::-1]
+    return bool((ranked[:, :, n - 1] == ranked[:, :, n]).any())
+
+
+def vector_bins(operation: str, operands: list[Any], results: list[Any]) -> set[Bin]:
+    """Of an UPDATE or VECTOR. results: of one type, float16 or float32."""
+    result = np.concatenate(results)
+    half = result.dtype == np.float16
+    numbers = kinds(result, _SUBNORMAL if half else np.finfo(np.float32).smallest_normal)
+    finite = all(np.isfinite(each).all() for each in operands)
+    if finite and numbers & {"infinity", "NaN"}:
+        numbers.add("overflow")
+    kind = "FP16" if half else "FP32"
+    return {(VECTORS.name, operation, kind, number) for number in numbers}

@@ -1,5 +1,6 @@
 """MATMULs of one way of the plan: a pattern, a dataflow and a phase, edges and whole tiles in turn."""
 
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
@@ -7,8 +8,11 @@ from hwsim.accesses import ceil_div
 from hwsim.config import AcceleratorConfig
 from hwsim.isa import Flow, Lhs
 from tests.programs import products
+from tests.rtl.matmuls import Case, Contents, random_case
 
-from .plan import PRODUCTS
+from .plan import PRODUCTS, Bin
+
+CONTENTS = (Contents(special_cases=1, special_share=0.15), Contents(few=True), Contents())
 
 
 class Way(NamedTuple):
@@ -24,9 +28,19 @@ def ways() -> list[Way]:
     return sorted({Way(*each[1:4]) for each in PRODUCTS.bins()})
 
 
+def goals(way: Way) -> list[Bin]:
+    """What cases of this way are to meet."""
+    return [each for each in PRODUCTS.bins() if each[1:4] == way]
+
+
 def suits(way: Way, config: AcceleratorConfig) -> bool:
     n, m = _group(way.pattern)
     return m <= config.group_max and n <= config.n_max
+
+
+def directed_case(seed: int, config: AcceleratorConfig, way: Way) -> Case:
+    """Many special values, or sums that cancel, in turn with ordinary contents."""
+    return random_case(seed, config, partial(shape, way=way), CONTENTS[seed % len(CONTENTS)])
 
 
 def shape(rng: Random, config: AcceleratorConfig, way: Way) -> tuple[dict[str, int], int]:
@@ -45,6 +59,8 @@ def shape(rng: Random, config: AcceleratorConfig, way: Way) -> tuple[dict[str, i
     registers["channels"] = products._channels(rng, config, registers["m"], ws)
     registers["columns"] = products._columns(rng, config, registers["ic"])
     _fill_tiles(rng, config, registers)
+    if rng.random() < 0.25:
+        _shorten(rng, config, registers)
     alignment = products._table(rng, config, registers) if table else 0
     words = ceil_div(registers["columns"], config.cols)
     registers |= {"wgt_words": words, "acc_words": words}
@@ -86,3 +102,16 @@ def _fill_tiles(rng: Random, config: AcceleratorConfig, registers: dict[str, int
         registers |= {"images": 1, "out_h": 1, "out_w": size}
     if rng.random() < 0.5:
         registers["channels"] = (height if by_columns else group) * rng.randint(1, 3)
+
+
+def _shorten(rng: Random, config: AcceleratorConfig, registers: dict[str, int]) -> None:
+    """Several tiles of so little work that the results of one hold up the next."""
+    registers |= dict.fromkeys(("taps_y", "taps_x"), 1)
+    height = registers["ir"] * config.rows
+    if registers["lhs"] == Lhs.COLUMN:
+        registers |= {"images": 1, "out_h": 1, "out_w": rng.randint(1, 3)}
+        registers["channels"] = height * rng.randint(2, 3) - rng.randint(0, 1)
+    else:
+        registers["channels"] = rng.choice((registers["m"], rng.randint(1, registers["m"])))
+        tokens = height * rng.randint(2, 3) - rng.randint(0, 1)
+        registers |= {"images": 1, "out_h": 1, "out_w": tokens}

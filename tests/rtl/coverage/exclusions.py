@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .points import Hits, Point
+from .points import Hits, Point, name_and_bit
 
 FILE = Path(__file__).with_name("exclusions.txt")
 MOST = 0.02
@@ -22,7 +22,6 @@ _LINE = re.compile(
     r"(?P<module>\w+)\s+(?P<name>[\w.*\[\]]*?[\w*\]])"
     r"(?:\[(?P<high>\d+)(?::(?P<low>\d+))?(?: of (?P<every>\d+))?\])?\s{2,}(?P<reason>\S.*)"
 )
-_SIGNAL = re.compile(r"(?P<name>.*?)(?:\[(?P<bit>\d+)\])?")
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,8 @@ class Exclusion:
     def matches(self, point: Point) -> bool:
         if point.kind != "toggle" or point.module != self.module:
             return False
-        match = _SIGNAL.fullmatch(point.signal)
-        assert match is not None
-        return fnmatchcase(match["name"], _literal(self.name)) and self._bit(int(match["bit"] or 0))
+        name, bit = name_and_bit(point)
+        return fnmatchcase(name, _literal(self.name)) and self._bit(bit)
 
     def _bit(self, bit: int) -> bool:
         if self.high is None or self.low is None:

@@ -71,6 +71,15 @@ PRODUCTS = Cross(
         Never({"phase": ("WU",), "dataflow": ("WS",)}, "WU fills the array by columns, OS only"),
         Never({"phase": ("WU",), "pattern": (*SPARSE, "blocks")}, "WU multiplies dense operands"),
         Never({"pattern": ("blocks",), "dataflow": ("WS",)}, "segment tables are read in OS only"),
+        Never(
+            {
+                "pattern": ("dense", "blocks"),
+                "dataflow": ("OS",),
+                "edge": ("whole",),
+                "stall": ("drain",),
+            },
+            "a whole chunk, of at least R entries, takes longer than the results of a tile leave",
+        ),
     ),
 )
 """MATMUL. FF walks taps forward, BP backward (`step` < 0), WU takes the left operand by columns. Blocks
@@ -84,6 +93,7 @@ PACKINGS = Cross(
         "edge": ("whole", "lanes", "group"),
         "number": ("normal", "subnormal", "zero", "infinity", "NaN", "tie"),
     },
+    (Never({"pattern": ("n = m",), "number": ("tie",)}, "nothing is left out"),),
 )
 """PRUNE; the BP copy goes through the transposer. tie: equal magnitudes where the selection ends."""
 

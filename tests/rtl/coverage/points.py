@@ -30,10 +30,18 @@ class Point(NamedTuple):
     def __str__(self) -> str:
         return f"rtl/{self.module}.sv:{self.line}: {self.kind} {self.what}"
 
-    @property
-    def signal(self) -> str:
-        """Of a toggle: the name with its indices."""
-        return self.what.rpartition(":")[0]
+
+NO_BIT = -1
+
+_SIGNAL = re.compile(r"(?P<name>.*?)(?:\[(?P<bit>\d+)\])?:[01]->[01]")
+
+
+def name_and_bit(point: Point) -> tuple[str, int]:
+    """Of a toggle; NO_BIT for a signal of one bit."""
+    match = _SIGNAL.fullmatch(point.what)
+    if match is None:
+        raise ValueError(f"{point}: expected a signal and a direction")
+    return match["name"], NO_BIT if match["bit"] is None else int(match["bit"])
 
 
 Hits = dict[Point, int]

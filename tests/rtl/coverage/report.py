@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .points import KINDS, Hits, Point
+from . import plan
+from .points import KINDS, Hits, Point, name_and_bit
 
 REQUIRED = ("line", "branch", "toggle")
 """Kinds that must be complete. Terms of expressions are counted, and reported."""
@@ -65,21 +66,38 @@ def text(table: Table) -> str:
 
 
 def missing(hits: Hits, excluded: set[Point], kinds: Iterable[str] = REQUIRED) -> list[str]:
-    """Points that no run met, in the order of the sources; bits of a signal together."""
+    """Points that no run met, in the order of the sources; the bits of a signal in one line."""
     lost = sorted(p for p, n in hits.items() if not n and p.kind in kinds and p not in excluded)
-    listed: dict[str, list[str]] = {}
+    signals: dict[tuple[str, ...], set[int]] = {}
+    listed = []
     for point in lost:
-        name, _, bit = point.what.partition("[") if point.kind == "toggle" else (point.what, "", "")
-        key = f"rtl/{point.module}.sv:{point.line}: {point.kind} {name}"
-        listed.setdefault(key, []).append(f"[{bit}" if bit else point.what.rpartition(":")[2])
-    return [_line(key, places) for key, places in listed.items()]
+        if point.kind != "toggle":
+            listed.append(str(point))
+            continue
+        name, bit = name_and_bit(point)
+        place, direction = str(point).partition(" ")[0], point.what.rpartition(":")[2]
+        signals.setdefault((place, name, direction), set()).add(bit)
+    lines = [
+        f"{place} toggle {name}{ranges(bits)} {way}" for (place, name, way), bits in signals.items()
+    ]
+    return listed + lines
 
 
-def _line(key: str, places: list[str]) -> str:
-    if " toggle " not in key:
-        return key
-    beside = f" and {len(places) - 4} more" if len(places) > 4 else ""
-    return f"{key} {' '.join(places[:4])}{beside}"
+def ranges(bits: Iterable[int]) -> str:
+    """Bits as `[7:4][0]`; nothing for a signal of one bit.
+
+    >>> ranges([0, 4, 5, 6, 7])
+    '[7:4][0]'
+    """
+    runs: list[list[int]] = []
+    for bit in sorted(bits, reverse=True):
+        if runs and runs[-1][1] == bit + 1:
+            runs[-1][1] = bit
+        else:
+            runs.append([bit, bit])
+    return "".join(
+        f"[{high}]" if high == low else f"[{high}:{low}]" for high, low in runs if high >= 0
+    )
 
 
 def unseen(table: Table, modules: Iterable[str]) -> list[str]:
@@ -87,8 +105,16 @@ def unseen(table: Table, modules: Iterable[str]) -> list[str]:
     return sorted(set(modules) - set(table))
 
 
-def summary(table: Table, **beside: Any) -> dict[str, Any]:
-    """What stands in the repository: [covered, total, excluded] of each kind."""
+def plan_text(bins: Iterable[plan.Bin]) -> str:
+    """A line a cross."""
+    return "\n".join(
+        f"plan, {name}: {met} of {total} met, {never} ruled out"
+        for name, met, total, never in plan.table(bins)
+    )
+
+
+def summary(table: Table, bins: Iterable[plan.Bin], **beside: Any) -> dict[str, Any]:
+    """What stands in the repository: [covered, total, excluded] of each kind; bins of each cross."""
 
     def numbers(row: dict[str, Cell]) -> dict[str, list[int]]:
         return {kind: [cell.covered, cell.total, cell.excluded] for kind, cell in row.items()}
@@ -96,5 +122,6 @@ def summary(table: Table, **beside: Any) -> dict[str, Any]:
     return {
         **beside,
         "all": numbers(totals(table)),
+        "plan": {name: list(numbers) for name, *numbers in plan.table(bins)},
         "modules": {module: numbers(row) for module, row in table.items()},
     }

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hwsim import AcceleratorConfig
+from hwsim.host import Counter
+from hwsim.isa import Unit
+from tests.programs.coverage import EVENTS, Coverage
 from tests.rtl import test_accelerator, test_dma, test_reset, test_sore, test_stce, test_wuve
 from tests.rtl.law import check_law, check_under_stalls
 
+from . import directed, met
+from .plan import PROGRAMS, STALLS
+
 ROOT = Path(__file__).parents[3]
+WAY_SEEDS = 1500
+"""Drawn for each way of the plan; those that add nothing are not simulated."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,18 @@ def stce(name: str, count: int) -> Run:
     return Run(f"stce {name}", "random MATMULs", go)
 
 
+def plan(name: str) -> Run:
+    return Run(f"plan {name}", "MATMULs that add to the plan", partial(_plan, name))
+
+
+def _plan(name: str) -> None:
+    mapping = test_stce.CONFIGS[name]
+    config = AcceleratorConfig.from_mapping(mapping)
+    for way in directed.ways():
+        if directed.suits(way, config):
+            test_stce.simulate(mapping, range(WAY_SEEDS), way=way)
+
+
 def sore(name: str, why: str) -> Run:
     return Run(f"sore {name}", why, partial(test_sore.simulate, test_sore.CONFIGS[name], 150))
 
@@ -63,8 +84,19 @@ def law(name: str, why: str) -> Run:
 
 
 def _law(name: str) -> None:
-    seeds = range(test_accelerator.COUNT)
-    check_law(test_accelerator.design(name), [test_accelerator.job(name, seed) for seed in seeds])
+    jobs = [test_accelerator.job(name, seed) for seed in range(test_accelerator.COUNT)]
+    results = check_law(test_accelerator.design(name), jobs)
+    events = Coverage()
+    for config, program, _ in jobs:
+        events.add(config, program)
+    met.leave((PROGRAMS.name, event) for event in EVENTS if event not in events.missing)
+    met.leave(
+        (STALLS.name, unit.name, counter.name)
+        for result in results
+        for unit in Unit
+        for counter in Counter
+        if result.counters[unit][counter]
+    )
 
 
 def resets(name: str) -> Run:
@@ -87,6 +119,7 @@ RUNS: tuple[Run, ...] = (
     wuve("a quarter of the lanes, narrow ACT words"),
     stce("sat-4x4", 250),
     *(stce(name, 200) for name in test_stce.ARRAYS),
+    *(plan(name) for name in ("groups wider than words", "sat-4x4")),
     *(transfers(name) for name in ("narrow", "wide", "single")),
     Run("errors", "every error code", tests("tests/rtl/test_errors.py", "-m", "not nightly")),
     Run("counters", "all 48 bits", tests("tests/rtl/test_counters.py")),
