@@ -1,6 +1,7 @@
 """A buffer between a source and a sink that stall at random: words come out once, in order.
 
-The FIFO's push and pop are driven from the same stalls as a valid/ready handshake.
+A reset now and then empties it. The FIFO's push and pop are driven from the same stalls as a
+valid/ready handshake.
 """
 
 import random
@@ -57,6 +58,9 @@ async def stalls_at_random(dut):
     await reset(dut)
     inside, out, capacity = deque(), 0, given["capacity"]
     for cycle in range(given["cycles"]):
+        if cycle % 1000 == 999:
+            await reset(dut)
+            inside.clear()
         eager = (cycle // 100) % 3  # 0: the source waits, 1: the sink waits, 2: neither
         offers = int(random.random() < (0.4, 0.9, 1)[eager])
         accepts = int(random.random() < (0.9, 0.4, 1)[eager])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.rtl.coverage import exclusions, plan, points, report
+from tests.rtl.coverage import campaign, exclusions, plan, points, report
 from tests.rtl.coverage.points import Point
-from tests.rtl.coverage.runs import RUNS
+from tests.rtl.coverage.runs import ROOT, RUNS
 
 
 def counted(path, *entries):
@@ -174,3 +174,10 @@ def test_the_plan_says_what_is_missing_and_what_should_not_be():
 def test_runs_have_names_of_their_own():
     names = [run.name for run in RUNS]
     assert len(set(names)) == len(names)
+
+
+def test_every_file_of_a_run_is_there():
+    for run in RUNS:
+        for name in run.files:
+            places = [ROOT / folder / f"{name}.py" for folder in campaign._OWN]
+            assert sum(place.exists() for place in places) == 1, name

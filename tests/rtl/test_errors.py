@@ -17,7 +17,7 @@ from hwsim.constants import INSTRUCTION_BYTES, SEMAPHORE_MAX
 from hwsim.cosim import Design
 from hwsim.cosim.accelerator import Case, RtlResult, run_programs
 from hwsim.host import Counter, Error
-from hwsim.isa import Instruction, Op, Space, Unit, configure, encode, to_words
+from hwsim.isa import INSTRUCTION_BITS, Instruction, Op, Space, Unit, configure, encode, to_words
 from tests.rtl import test_accelerator as complete
 from tests.rtl.law import Job, check_bits, check_times
 from tests.rtl.transfer_programs import CONFIGS, WATCHDOG_CYCLES, design, job
@@ -91,6 +91,7 @@ FAULTS = [
     refused("blank memory", Unit.DMA, 0),
     refused("blank memory after work", Unit.DMA, 0, LOADS),
     refused("unknown opcode", Unit.WUVE, 12),
+    *(refused("all ones", unit, (1 << INSTRUCTION_BITS) - 1) for unit in Unit),
     refused("another unit's opcode", Unit.SORE, MATMUL),
     refused("another unit's opcode", Unit.DMA, MATMUL),
     refused("a bit that must be 0", Unit.STCE, MATMUL | 1 << 127),

@@ -4,16 +4,19 @@ Every run is followed by a legal program that must have its bits and times. A fa
 configuration and seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from types import ModuleType
 
 import pytest
 
 from hwsim.cosim.accelerator import Case, run_programs
-from hwsim.cosim.law import wrong_bits, wrong_times
+from hwsim.cosim.law import Job, wrong_bits, wrong_times
 from hwsim.isa import Instruction, Op, Unit, decode
 from hwsim.program import Program
 from tests.programs.image import IMAGE_BYTES
+from tests.rtl import test_accelerator, transfer_programs
 from tests.rtl.test_accelerator import CONFIGS, design, job
 from tests.rtl.wild import wild_streams
 
@@ -22,12 +25,12 @@ MEMORY_BITS = (IMAGE_BYTES - 1).bit_length()
 PROGRAM_BITS = 22
 
 
-def wild_case(name: str, seed: int) -> Case:
+def wild_case(name: str, seed: int, legal: Job, unit: Unit) -> Case:
     """Something of one unit, cut short; a tenth of it under random back-pressure."""
     rng = Random(f"wild {name} {seed}")
-    config, _, image = job(name, seed)
+    config, _, image = legal
     return Case(
-        wild_streams(rng, config, Unit(seed % len(Unit))),
+        wild_streams(rng, config, unit),
         image,
         rng.randint(1, 30),
         config.axi_bytes,
@@ -39,12 +42,20 @@ def wild_case(name: str, seed: int) -> Case:
     )
 
 
-def check_after_resets(name: str, seeds: range) -> None:
-    legal = [job(name, seed) for seed in seeds]
+def check_after_resets(
+    name: str,
+    seeds: range,
+    world: ModuleType = test_accelerator,
+    units: Sequence[Unit] = tuple(Unit),
+) -> None:
+    """world: of the configuration, its programs and its design."""
+    legal = [world.job(name, seed) for seed in seeds]
     cases = []
-    for seed, (config, program, image) in zip(seeds, legal, strict=True):
-        cases += [wild_case(name, seed), Case.of(program, config, image)]
-    results = run_programs(design(name), cases)
+    for seed, work in zip(seeds, legal, strict=True):
+        config, program, image = work
+        wild = wild_case(name, seed, work, units[seed % len(units)])
+        cases += [wild, Case.of(program, config, image)]
+    results = run_programs(world.design(name), cases)
     assert sum(result.timed_out for result in results[::2]) > len(seeds) // 4
     for work, result in zip(legal, results[1::2], strict=True):
         assert wrong_bits(work, result) + wrong_times(work, result) == []
@@ -89,3 +100,9 @@ def test_a_program_runs_anywhere_in_the_address_space():
 def test_more_resets_and_places(name):
     check_after_resets(name, range(24, 224))
     check_places(name, range(200, 260))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", transfer_programs.CONFIGS)
+def test_more_resets_of_transfers(name):
+    check_after_resets(name, range(400), transfer_programs, [Unit.DMA])

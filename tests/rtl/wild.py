@@ -73,6 +73,6 @@ def _value(rng: Random, item: Field) -> int:
         return rng.randrange(_SMALL[item.name])
     bits = rng.choice((item.bits, rng.randint(1, item.bits), rng.randint(0, 2)))
     value = rng.getrandbits(bits) if bits else 0
-    if item.name in _ALIGNED:
+    if item.name in _ALIGNED and (item.name == "dram" or rng.random() < 0.97):
         value &= -_DRAM_ALIGNMENT
     return value - (1 << item.bits) if value > item.high else value

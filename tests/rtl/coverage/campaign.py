@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,23 +14,21 @@ from . import met, points
 from .plan import Bin
 from .runs import ROOT, RUNS, Run
 
-_SOURCES = (
-    ("rtl", "*.sv"),
-    ("rtl/tb", "*.py"),
-    ("rtl/tb", "*.cpp"),
-    ("hwsim", "*.py"),
-    ("tests/programs", "*.py"),
-    ("tests/rtl", "*.py"),
-)
-_APART = ("tests/rtl/mutation", "tests/rtl/test_mutation.py", "tests/rtl/test_coverage.py")
+_SHARED = (("rtl", "*.sv"), ("rtl/tb", "*.cpp"), ("hwsim", "*.py"), ("tests/programs", "*.py"))
+_OWN = ("tests/rtl", "tests/rtl/coverage", "rtl/tb")
 
 
 class Campaign:
     """A folder with one file a run; files of other sources are not looked at, unless any_sources."""
 
     def __init__(self, folder: Path, *, any_sources: bool = False) -> None:
-        self.source = digest()
         self._folder, self._any = folder, any_sources
+        self._shared = _digest(p for f, glob in _SHARED for p in (ROOT / f).rglob(glob))
+
+    @property
+    def source(self) -> str:
+        """Digest of what all runs are made of."""
+        return hashlib.sha256(" ".join(map(self._source, RUNS)).encode()).hexdigest()[:16]
 
     def ensure(self, run: Run) -> None:
         """Simulate, unless that was done. Raises what the run raises."""
@@ -62,7 +60,14 @@ class Campaign:
         return set().union(*(met.read(path) for path in files if path.exists()))
 
     def _place(self, run: Run) -> Path:
-        return self._folder / f"{run.name.replace(' ', '-')}.{self.source}.tsv"
+        return self._folder / f"{run.name.replace(' ', '-')}.{self._source(run)}.tsv"
+
+    def _source(self, run: Run) -> str:
+        """Digest of RTL, with its line numbers, simulator, and the run's own tests and benches."""
+        own = (ROOT / folder / f"{name}.py" for folder in _OWN for name in run.files)
+        return hashlib.sha256(
+            f"{self._shared} {_digest(filter(Path.exists, own))}".encode()
+        ).hexdigest()[:16]
 
     def _found(self, run: Run) -> Path | None:
         own = self._place(run)
@@ -85,12 +90,8 @@ def _counting(folder: Path) -> Iterator[None]:
             os.environ[COVERAGE] = before
 
 
-def digest() -> str:
-    """Of RTL, with its line numbers, benches, simulator and tests."""
+def _digest(files: Iterable[Path]) -> str:
     total = hashlib.sha256()
-    files = {path for folder, glob in _SOURCES for path in (ROOT / folder).rglob(glob)}
     for path in sorted(files):
-        name = str(path.relative_to(ROOT))
-        if not name.startswith(_APART):
-            total.update(f"{name}\0".encode() + path.read_bytes())
-    return total.hexdigest()[:16]
+        total.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return total.hexdigest()

@@ -11,29 +11,46 @@ from hwsim import AcceleratorConfig
 from hwsim.host import Counter
 from hwsim.isa import Unit
 from tests.programs.coverage import EVENTS, Coverage
-from tests.rtl import test_accelerator, test_dma, test_reset, test_sore, test_stce, test_wuve
+from tests.rtl import (
+    test_accelerator,
+    test_dma,
+    test_reset,
+    test_sore,
+    test_stce,
+    test_wuve,
+    transfer_programs,
+)
 from tests.rtl.law import check_law, check_under_stalls
 
 from . import directed, met
 from .plan import PROGRAMS, STALLS
 
 ROOT = Path(__file__).parents[3]
+QUICK = ("-m", "not nightly")
+STCE = ("test_stce", "matmuls", "stce_bench", "classify")
+PROGRAMS_OF_ALL = ("test_accelerator", "law", "accelerator_bench")
+TRANSFERS = ("transfer_programs", "law", "accelerator_bench")
 WAY_SEEDS = 1500
 """Drawn for each way of the plan; those that add nothing are not simulated."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """go: simulates, and raises when a test fails. why: what it meets that other runs do not."""
+    """go: simulates, and raises when a test fails. why: what it meets that other runs do not.
+
+    files: tests and benches that it is made of, by name; it is run again when one of them changes.
+    """
 
     name: str
     why: str
+    files: tuple[str, ...]
     go: Callable[[], None]
 
 
-def tests(*arguments: str) -> Callable[[], None]:
-    """Run pytest."""
-    return partial(_pytest, arguments)
+def pytest(name: str, why: str, test: str, options: tuple[str, ...], *files: str) -> Run:
+    """The tests of tests/rtl/test_TEST.py that the options choose."""
+    go = partial(_pytest, (f"tests/rtl/test_{test}.py", *options))
+    return Run(name, why, (f"test_{test}", *files), go)
 
 
 def _pytest(arguments: tuple[str, ...]) -> None:
@@ -45,11 +62,12 @@ def _pytest(arguments: tuple[str, ...]) -> None:
 
 def stce(name: str, count: int) -> Run:
     go = partial(test_stce.simulate, test_stce.CONFIGS[name], range(count))
-    return Run(f"stce {name}", "random MATMULs", go)
+    return Run(f"stce {name}", "random MATMULs", STCE, go)
 
 
 def plan(name: str) -> Run:
-    return Run(f"plan {name}", "MATMULs that add to the plan", partial(_plan, name))
+    files = (*STCE, "directed", "plan")
+    return Run(f"plan {name}", "MATMULs that add to the plan", files, partial(_plan, name))
 
 
 def _plan(name: str) -> None:
@@ -61,16 +79,19 @@ def _plan(name: str) -> None:
 
 
 def sore(name: str, why: str) -> Run:
-    return Run(f"sore {name}", why, partial(test_sore.simulate, test_sore.CONFIGS[name], 150))
+    go = partial(test_sore.simulate, test_sore.CONFIGS[name], 150)
+    return Run(f"sore {name}", why, ("test_sore", "sore_bench", "sore_cases", "classify"), go)
 
 
 def wuve(name: str) -> Run:
     go = partial(test_wuve.check, test_wuve.MORE_CONFIGS[name], seed=1, batches=40)
-    return Run(f"wuve {name}", "every operation, special numbers", go)
+    files = ("test_wuve", "wuve_bench", "wuve_cases", "classify")
+    return Run(f"wuve {name}", "every operation, special numbers", files, go)
 
 
 def transfers(name: str) -> Run:
-    return Run(f"dma {name}", "LOAD, STORE and FILL, under back-pressure too", partial(_dma, name))
+    files = ("test_dma", *TRANSFERS)
+    return Run(f"dma {name}", "LOAD, STORE, FILL, back-pressure", files, partial(_dma, name))
 
 
 def _dma(name: str) -> None:
@@ -80,7 +101,7 @@ def _dma(name: str) -> None:
 
 
 def law(name: str, why: str) -> Run:
-    return Run(f"law {name}", why, partial(_law, name))
+    return Run(f"law {name}", why, PROGRAMS_OF_ALL, partial(_law, name))
 
 
 def _law(name: str) -> None:
@@ -100,7 +121,9 @@ def _law(name: str) -> None:
 
 
 def resets(name: str) -> Run:
-    return Run(f"resets {name}", "sizes and addresses of all their bits", partial(_resets, name))
+    files = ("test_reset", "wild", *PROGRAMS_OF_ALL)
+    why = "sizes and addresses of all their bits"
+    return Run(f"resets {name}", why, files, partial(_resets, name))
 
 
 def _resets(name: str) -> None:
@@ -108,10 +131,16 @@ def _resets(name: str) -> None:
     test_reset.check_places(name, range(200, 230))
 
 
+def transfer_resets(name: str) -> Run:
+    go = partial(test_reset.check_after_resets, name, range(400), transfer_programs, [Unit.DMA])
+    files = ("test_reset", "wild", *TRANSFERS)
+    return Run(f"resets of transfers {name}", "descriptors of all their bits", files, go)
+
+
 RUNS: tuple[Run, ...] = (
-    Run("number units", "every latency", tests("tests/rtl/test_fp.py", "-k", "a_million")),
-    Run("cells", "buffers and scratchpads alone", tests("tests/rtl/test_cells.py")),
-    Run("host", "the host's registers alone", tests("tests/rtl/test_host.py", "-k", "every_register or 2")),
+    pytest("number units", "every latency", "fp", ("-k", "a_million")),
+    pytest("cells", "buffers and scratchpads alone", "cells", (), "stream_bench", "ram_bench"),
+    pytest("host", "its registers alone", "host", ("-k", "every_register or 2"), "regs_bench"),
     *(sore(name, "every (N, M)") for name in test_sore.PRESETS),
     sore("one lane", "M = 2"),
     sore("parts of words", "fewer lanes than columns"),
@@ -121,11 +150,12 @@ RUNS: tuple[Run, ...] = (
     *(stce(name, 200) for name in test_stce.ARRAYS),
     *(plan(name) for name in ("groups wider than words", "sat-4x4")),
     *(transfers(name) for name in ("narrow", "wide", "single")),
-    Run("errors", "every error code", tests("tests/rtl/test_errors.py", "-m", "not nightly")),
-    Run("counters", "all 48 bits", tests("tests/rtl/test_counters.py")),
-    Run("axi", "a host and a memory that wait", tests("tests/rtl/test_axi_models.py", "-m", "not nightly")),
+    pytest("errors", "every error code", "errors", QUICK, *TRANSFERS),
+    pytest("counters", "all 48 bits", "counters", (), "jumps", "jump_bench", *TRANSFERS),
+    pytest("axi", "a host and a memory that wait", "axi_models", QUICK, "axi_ram_bench", *TRANSFERS),
     law("4x4", "all units at once"),
     law("8x4", "M = 16, two activation values a row and cycle"),
     law("4x8", "M = 4, add latency 1, four-byte bus"),
     *(resets(name) for name in test_accelerator.CONFIGS),
+    *(transfer_resets(name) for name in transfer_programs.CONFIGS),
 )  # fmt: skip
