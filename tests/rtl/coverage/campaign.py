@@ -14,7 +14,18 @@ from . import met, points
 from .plan import Bin
 from .runs import ROOT, RUNS, Run
 
-_SHARED = (("rtl", "*.sv"), ("rtl/tb", "*.cpp"), ("hwsim", "*.py"), ("tests/programs", "*.py"))
+_SHARED = (
+    *("rtl/*.sv", "rtl/tb/*.sv", "rtl/tb/stubs/*.sv", "rtl/tb/*.cpp"),
+    *("hwsim/machine/*.py", "hwsim/engine/*.py", "hwsim/cosim/build.py", "hwsim/cosim/run.py"),
+    *(
+        "hwsim/isa.py",
+        "hwsim/host.py",
+        "hwsim/config.py",
+        "hwsim/constants.py",
+        "hwsim/durations.py",
+    ),
+    "tests/programs/*.py",
+)
 _OWN = ("tests/rtl", "tests/rtl/coverage", "rtl/tb")
 
 
@@ -23,7 +34,7 @@ class Campaign:
 
     def __init__(self, folder: Path, *, any_sources: bool = False) -> None:
         self._folder, self._any = folder, any_sources
-        self._shared = _digest(p for f, glob in _SHARED for p in (ROOT / f).rglob(glob))
+        self._shared = _digest(path for glob in _SHARED for path in ROOT.glob(glob))
 
     @property
     def source(self) -> str:
