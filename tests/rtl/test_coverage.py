@@ -1,10 +1,14 @@
 """The coverage tool on files written by hand; `python -m tests.rtl.coverage` itself runs nightly."""
 
+import numpy as np
 import pytest
 
-from tests.rtl.coverage import campaign, exclusions, plan, points, report
+from hwsim import AcceleratorConfig
+from tests.rtl.coverage import campaign, classify, directed, exclusions, plan, points, report
 from tests.rtl.coverage.points import Point
 from tests.rtl.coverage.runs import ROOT, RUNS
+from tests.rtl.matmuls import Contents
+from tests.rtl.test_stce import CONFIGS
 
 
 def counted(path, *entries):
@@ -181,3 +185,65 @@ def test_every_file_of_a_run_is_there():
         for name in run.files:
             places = [ROOT / folder / f"{name}.py" for folder in campaign._OWN]
             assert sum(place.exists() for place in places) == 1, name
+
+
+def packed_numbers(values, n, m, transpose=0):
+    """Kinds that a PRUNE of one lane meets."""
+    config = AcceleratorConfig.preset("sat-4x4", sore_lanes=1)
+    weights = np.array([values], np.float16).view(np.uint16)
+    registers = {"n": n, "m": m, "transpose": transpose}
+    return {each[1:] for each in classify.packing_bins(registers, weights, config)}
+
+
+def test_bins_of_a_packing():
+    assert packed_numbers([1, 2, 3, 4], 2, 4) == {("2:4", "FF", "whole", "normal")}
+    assert packed_numbers([1, 2, 3], 2, 4, transpose=1) == {
+        ("2:4", "BP", "group", "normal"),
+    }
+    assert packed_numbers([1, 2, 3, 4], 4, 4) == {("n = m", "FF", "whole", "normal")}
+    assert packed_numbers([1, 2, 3, 4], 3, 4) == set()
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([3, 2, -2, 1], {"normal", "tie"}),
+        ([3, 2, 1, -1], {"normal"}),
+        ([0, -0.0, 1e-7, np.inf], {"zero", "subnormal", "infinity"}),
+        ([np.nan, -np.nan, np.nan, 1], {"NaN", "normal", "tie"}),
+    ],
+)
+def test_numbers_of_a_packing(values, found):
+    assert {each[-1] for each in packed_numbers(values, 2, 4)} == found
+
+
+def test_bins_of_a_vector():
+    ones, large = np.ones(2, np.float32), np.full(2, np.inf, np.float16)
+    found = classify.vector_bins("SCALE", [ones], [large])
+    assert {each[-1] for each in found} == {"infinity", "overflow"}
+    found = classify.vector_bins("SCALE", [large.astype(np.float32)], [large])
+    assert {each[-1] for each in found} == {"infinity"}
+    tiny = np.array([1e-40, 0], np.float32)
+    assert classify.vector_bins("COPY", [tiny], [tiny]) == {
+        ("vector", "COPY", "FP32", "subnormal"),
+        ("vector", "COPY", "FP32", "zero"),
+    }
+
+
+@pytest.mark.parametrize("way", directed.ways(), ids=" ".join)
+def test_a_directed_product_is_of_its_way(way):
+    config = AcceleratorConfig.from_mapping(CONFIGS["groups wider than words"])
+    for seed in range(3):
+        case = directed.directed_case(seed, config, way)
+        found = set(classify.product_bins(case, config))
+        assert {each[1:4] for each in found} == {way}
+        assert found <= set(plan.PRODUCTS.bins())
+
+
+def test_sums_of_ones_cancel():
+    config = AcceleratorConfig.from_mapping(CONFIGS["groups wider than words"])
+    way = directed.Way("dense", "OS", "FF")
+    seeds = range(directed.CONTENTS.index(Contents(few=True)), 30, len(directed.CONTENTS))
+    cases = (directed.directed_case(seed, config, way) for seed in seeds)
+    found = {each[-1] for case in cases for each in classify.product_bins(case, config)}
+    assert "cancellation" in found and found <= set(plan.NUMBERS)

@@ -142,9 +142,7 @@ def _ties(magnitudes: Any, n: int, m: int) -> bool:
     """Whether in some group the last entry that is kept and the first that is not have one magnitude."""
     if n == m:
         return False
-    canonical = np.minimum(
-        magnitudes, 0x7E00 * (magnitudes > 0x7C00) + 0x7C00 * (magnitudes <= 0x7C00)
-    )
+    canonical = np.where(magnitudes > 0x7C00, 0x7E00, magnitudes)
     padded = np.pad(canonical, ((0, 0), (0, -canonical.shape[1] % m)))
     ranked = np.sort(padded.reshape(len(padded), -1, m), axis=2)[:, :, ::-1]
     return bool((ranked[:, :, n - 1] == ranked[:, :, n]).any())
