@@ -19,7 +19,7 @@ from typing import Any
 
 from cosparse.spec.errors import RunError
 
-from .sources import RTL, closure
+from .sources import RTL, closure, modules
 from .toolchain import EXTRA_HINT, find_module, find_script
 
 _SMT = "async2sync; dffunmap; memory_map; opt_clean; write_smt2"
@@ -146,10 +146,12 @@ def _write_model(
 
 def _sources(module: str, changes: dict[str, str], scratch: Path) -> list[str]:
     """Write the module with its properties, and what they need; return the names in order."""
+    folders = modules()
+    text = next(path for path in closure(module, folders) if path.stem == module).read_text()
     top = scratch / f"{module}.sv"
-    top.write_text(_with_properties(module, (RTL / top.name).read_text()))
-    needed = [path.name for path in closure(module, [scratch, RTL])]
-    files = {name: (RTL / name).read_text() for name in needed}
+    top.write_text(_with_properties(module, text))
+    files = {path.name: path.read_text() for path in closure(module, [scratch, *folders])}
+    files[top.name] = text
     for before, after in changes.items():
         found = [name for name, text in files.items() if text.count(before) == 1]
         if len(found) != 1:

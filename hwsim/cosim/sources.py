@@ -34,8 +34,13 @@ _PORT = re.compile(r"^\s*(?:input|output|inout)\b[^,;)]*?(\w+)\s*(?:,|\)|$)", re
 
 def folders() -> tuple[Path, ...]:
     """Where a design looks for its files, unless it says otherwise."""
+    return (*modules(), BENCHES)
+
+
+def modules() -> tuple[Path, ...]:
+    """Where the modules lie: the folders without the benches."""
     overlay = os.environ.get(OVERLAY)
-    return (*([Path(overlay)] if overlay else []), RTL, BENCHES)
+    return (*([Path(overlay)] if overlay else []), RTL)
 
 
 def closure(top: str, folders: Sequence[Path]) -> tuple[Path, ...]:

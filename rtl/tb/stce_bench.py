@@ -3,7 +3,7 @@
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, RisingEdge, Timer
+from cocotb.triggers import FallingEdge, RisingEdge, SimTimeoutError, Timer, with_timeout
 
 from hwsim import cosim
 from hwsim.config import AcceleratorConfig
@@ -13,6 +13,8 @@ from tests.rtl.coverage.directed import Way, directed_case, goals
 from tests.rtl.matmuls import corners, random_case
 
 ACT, WGT, IDX, ACC = 0, 1, 2, 3
+PERIOD_NS = 10
+LATE_CYCLES = 1000
 
 
 class Pads:
@@ -44,12 +46,16 @@ class Pads:
 
 
 async def execute(dut, case):
-    """Start a MATMUL in this low phase of the clock; back in the one after its last cycle."""
+    """Start a MATMUL in this low phase of the clock; back in the one after its last cycle.
+
+    Raises SimTimeoutError where it does not end.
+    """
     dut.instr_i.value, dut.bank_i.value = case.instruction_bits, case.bank_bits
     dut.start_i.value = 1
     await FallingEdge(dut.clk_i)
     dut.start_i.value, dut.instr_i.value, dut.bank_i.value = 0, 0, 0
-    await RisingEdge(dut.done_o)
+    most = 2 * case.cycles + LATE_CYCLES
+    await with_timeout(RisingEdge(dut.done_o), most * PERIOD_NS, "ns")
     await FallingEdge(dut.clk_i)
     if dut.done_o.value:
         await FallingEdge(dut.clk_i)
@@ -86,7 +92,7 @@ async def matmuls(dut):
     config = AcceleratorConfig.from_mapping(given["config"])
     pads = Pads(config)
     dut.rst_ni.value, dut.start_i.value = 0, 0
-    Clock(dut.clk_i, 10, "ns").start()
+    Clock(dut.clk_i, PERIOD_NS, "ns").start()
     await Timer(25, "ns")
     await FallingEdge(dut.clk_i)
     dut.rst_ni.value = 1
@@ -103,7 +109,11 @@ async def matmuls(dut):
             continue
         found_bins |= bins
         pads.write(case.pads)
-        await execute(dut, case)
+        try:
+            await execute(dut, case)
+        except SimTimeoutError:
+            failures.append(f"seed {seed}: not done; expected {case.cycles} cycles")
+            break
         cycles += case.cycles
         missing -= corners(case, config)
         found = differences(dut, case, pads)

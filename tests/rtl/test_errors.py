@@ -23,6 +23,7 @@ from tests.rtl.law import Job, check_bits, check_times
 from tests.rtl.transfer_programs import CONFIGS, WATCHDOG_CYCLES, design, job
 
 CONFIG = CONFIGS["narrow"]
+TIMEOUT_CYCLES = 50_000
 IMAGE = np.random.default_rng(7).integers(0, 256, 1 << 16, np.uint8)
 HALT = Instruction(Op.HALT)
 ROW = {"run_bytes": 64, "count0": 4, "count1": 1, "count2": 1, "stride0": 64, "row_bytes": 64}
@@ -165,7 +166,8 @@ def outcomes(request) -> tuple[Machine, list[tuple[RtlResult, RtlResult]]]:
     for number, fault in enumerate(FAULTS):
         config, program, image = machine.legal(number)
         cases += [fault.case(), Case.of(program, config, image)]
-    listed = run_programs(machine.design, cases)
+    timeout_cycles = machine.watchdog_cycles + TIMEOUT_CYCLES
+    listed = run_programs(machine.design, cases, timeout_cycles)
     return machine, list(zip(listed[::2], listed[1::2], strict=True))
 
 
@@ -209,7 +211,7 @@ def test_errors_at_any_time_leave_the_bus_clean():
         cases.append(Case.of(program, config, image, stall=stall, seed=seed, fault=fault))
         legal.append(job("narrow", seed + 1000))
         cases.append(Case.of(legal[-1][1], legal[-1][0], legal[-1][2]))
-    listed = run_programs(design("narrow"), cases)
+    listed = run_programs(design("narrow"), cases, TIMEOUT_CYCLES)
     assert all(result.error is Error.BUS for result in listed[::2])
     for work, result in zip(legal, listed[1::2], strict=True):
         check_bits(work, result)

@@ -4,34 +4,35 @@ import argparse
 import sys
 from pathlib import Path
 
-from hwsim.cosim import sources
-
-from .campaign import campaign
-from .covers import COVERS
+from .campaign import Campaign
+from .covers import COVERS, ROOT
+from .summary import SUMMARY, summarise, table, write
 
 
 def main() -> int:
-    """Print each module's kills and every survivor; return 1 below the threshold."""
+    """Print the table by module and every survivor; return 1 below the threshold."""
     parser = argparse.ArgumentParser(prog="python -m tests.rtl.mutation")
     parser.add_argument(
         "--modules", nargs="+", choices=COVERS, default=list(COVERS), metavar="NAME"
     )
-    parser.add_argument("--count", type=int, default=20, help="mutants a module")
+    parser.add_argument("--count", type=int, help="mutants a module; by default by its length")
+    parser.add_argument(
+        "--elaborated", type=int, default=1, help="further ones that need a build of their own"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=Path("results/mutation/verdicts.jsonl"))
+    parser.add_argument("--folder", type=Path, default=ROOT / "results" / "mutation")
     parser.add_argument("--threshold", type=float, default=0.95, help="least part that is killed")
+    parser.add_argument("--write", action="store_true", help=f"write {SUMMARY.relative_to(ROOT)}")
     given = parser.parse_args()
-    killed = total = 0
-    for module in given.modules:
-        verdicts = campaign(module, given.count, given.seed, given.results)
-        survivors = [verdict.mutant for verdict in verdicts if verdict.outcome == "survived"]
-        killed, total = killed + len(verdicts) - len(survivors), total + len(verdicts)
-        print(f"{module}: {len(verdicts) - len(survivors)} of {len(verdicts)} killed", flush=True)
-        print("".join(f"  survived {mutant}\n" for mutant in survivors), end="")
-    unnamed = sorted({path.stem for path in sources.RTL.glob("*.sv")} - set(COVERS))
-    print(f"not in the campaign: {', '.join(unnamed)}")
-    print(f"all: {killed} of {total} killed ({killed / max(total, 1):.1%})")
-    return int(killed < given.threshold * total)
+    campaign = Campaign(
+        given.modules, given.seed, given.folder.resolve(), given.count, given.elaborated
+    )
+    drawn, ledger = campaign.run(lambda line: print(line, flush=True))
+    summary = summarise(drawn, ledger, given.seed)
+    print(table(summary))
+    if given.write:
+        write(summary)
+    return int(summary["killed_of_not_equivalent"] < given.threshold)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from random import Random
 
-from .operators import Edit, edits
+from .operators import Edit, edits, without_comments
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class Mutant:
     def text(self) -> str:
         return self.edit.apply(self.source)
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Changes with the source and with the edit, and with nothing else."""
-        return hashlib.sha256(f"{self.module}\0{self.text}".encode()).hexdigest()[:16]
+        """Changes with the code of the module and with the edit, not with comments and layout."""
+        code = " ".join(without_comments(self.text).split())
+        return hashlib.sha256(f"{self.module}\0{code}".encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         line = self.source.count("\n", 0, self.edit.start) + 1

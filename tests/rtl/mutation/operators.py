@@ -39,6 +39,11 @@ def code(text: str) -> str:
     return text
 
 
+def without_comments(text: str) -> str:
+    """The text with its comments blanked out, at the same positions."""
+    return re.sub(r"//[^\n]*|/\*.*?\*/", lambda match: _blank(match.group()), text, flags=re.S)
+
+
 def _blank(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
@@ -111,15 +116,15 @@ def _closing(text: str, start: int) -> int:
 
 
 _DECLARED = re.compile(
-    r"\b(?:logic|bit)(?: signed)?[ \t]*(\[[^;\n]*?\](?=[ \t]+[a-z]))?[ \t]+"
+    r"\b(?:logic|bit)((?: signed)?[ \t]*(?:\[[^;\n]*?\](?=[ \t]+[a-z]))?)[ \t]+"
     r"([a-z]\w*(?:,\s*[a-z]\w*)*)\s*[;,\n)]"
 )
 
 
 def signal_swap(text: str, source: str) -> Iterator[Edit]:
-    """Another signal of the same width; source: with the header and the declarations."""
+    """Another signal of the same width and sign; source: with the header and the declarations."""
     families: dict[str, list[str]] = {}
-    for width, names in _DECLARED.findall(re.sub(r"//[^\n]*", "", source)):
+    for width, names in _DECLARED.findall(without_comments(source)):
         families.setdefault(width.replace(" ", ""), []).extend(re.split(r",\s*", names))
     for family in families.values():
         for match in re.finditer(rf"\b(?:{'|'.join(family)})\b", text):

