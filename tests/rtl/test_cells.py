@@ -16,4 +16,18 @@ def test_streams_keep_every_word_in_order(cell, parameters, capacity):
 
 def test_scratchpad():
     design = cosim.Design("scratchpad", {"Words": 64, "Lanes": 4, "LaneBits": 16})
-    cosim.simulate(design, "ram_bench", arguments={"cycles": 3000, "shared": False})
+    cosim.simulate(design, "ram_bench", arguments={"cycles": 3000, "shared": False, "side": True})
+
+
+@pytest.mark.parametrize("wide", [1, 4])
+def test_scratchpad_pair(wide):
+    sizes = {"half_words": 21, "lanes": 2, "lane_bits": 8, "wide": wide, "readers": 2, "writers": 3}
+    names = {name: "".join(part.title() for part in name.split("_")) for name in sizes}
+    design = cosim.Design("scratchpad_pair", {names[name]: value for name, value in sizes.items()})
+    cosim.simulate(design, "scratchpad_bench", arguments={"cycles": 4000, **sizes})
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 7])
+def test_delay_line(depth):
+    design = cosim.Design("delay_line", {"Width": 5, "Depth": depth})
+    cosim.simulate(design, "delay_bench", arguments={"cycles": 500, "width": 5, "depth": depth})

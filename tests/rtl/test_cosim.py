@@ -57,7 +57,9 @@ def test_ports_are_those_of_the_header():
 
 
 def test_the_shared_memory_and_its_ram():
-    outcome = cosim.simulate(RAM, "ram_bench", arguments={"cycles": 2000, "shared": True})
+    outcome = cosim.simulate(
+        RAM, "ram_bench", arguments={"cycles": 2000, "shared": True, "side": False}
+    )
     assert outcome.passed == ("random_traffic",)
 
 
@@ -156,5 +158,5 @@ def test_a_bench_that_ends_with_the_failing_access_has_failed(tmp_path):
 
 def test_waves_on_demand(tmp_path, monkeypatch):
     monkeypatch.setenv("COSPARSE_RTL_VCD", str(tmp_path / "waves.vcd"))
-    cosim.simulate(RAM, "ram_bench", arguments={"cycles": 20, "shared": True})
+    cosim.simulate(RAM, "ram_bench", arguments={"cycles": 20, "shared": True, "side": False})
     assert "$var" in Path(tmp_path / "waves.vcd").read_text()
