@@ -6,7 +6,7 @@ The range is that of every entry at its low or at its high end at once, so it is
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import reduce
 from importlib.resources import as_file, files
 from operator import add
@@ -51,12 +51,12 @@ class EventCounts:
     """Elements through the vector lanes."""
 
     def __post_init__(self) -> None:
-        for name, count in asdict(self).items():
+        for name, count in vars(self).items():
             if type(count) is not int or count < 0:
                 raise InputError(f"event counts: {name}: expected an integer >= 0, got {count!r}")
 
     def __add__(self, other: "EventCounts") -> "EventCounts":
-        mine, more = asdict(self), asdict(other)
+        mine, more = vars(self), vars(other)
         return EventCounts(**{name: mine[name] + more[name] for name in mine})
 
 
@@ -111,7 +111,7 @@ def estimate(
     seconds = config.seconds(cycles)
     by_event = {
         name: count * table.events[name].value * _JOULES_PER_PICOJOULE
-        for name, count in asdict(counts).items()
+        for name, count in vars(counts).items()
     }
     static = table.static_power.value * seconds
     return Energy(
@@ -127,7 +127,7 @@ def estimate(
 def _bound(counts: EventCounts, seconds: float, table: EnergyTable, end: str) -> float:
     """The sum with every figure at one end of its range, "low" or "high"."""
     picojoules: float = _added(
-        count * getattr(table.events[name], end) for name, count in asdict(counts).items()
+        count * getattr(table.events[name], end) for name, count in vars(counts).items()
     )
     watts: float = getattr(table.static_power, end)
     return picojoules * _JOULES_PER_PICOJOULE + watts * seconds

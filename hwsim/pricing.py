@@ -6,7 +6,7 @@ of its own and runs alone; its cycles include start, drain and HALT.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import repeat
 
@@ -373,7 +373,7 @@ def weight_timing(op: Vector, costs: Sequence[Cost], config: AcceleratorConfig) 
 
 def _beyond(events: EventCounts, others: EventCounts) -> EventCounts:
     """What `events` has more than `others`."""
-    mine, theirs = asdict(events), asdict(others)
+    mine, theirs = vars(events), vars(others)
     return EventCounts(**{name: max(0, mine[name] - theirs[name]) for name in mine})
 
 

@@ -5,7 +5,8 @@ What configurations share is worked out once, and nothing is estimated:
 - Scratchpads and the interleave limit decide which tilings run, not what a tiling takes. Configurations
   that differ in nothing else are one group, whose tilings are timed once (`compile.step`).
 - Updates, packing and streaming work do not depend on the interleave, nor on the latencies of multiplier
-  and adder; they are worked out once for the groups that differ in these alone.
+  and adder; they are worked out once for the groups that differ in these alone. The memory decides what
+  their tiles take, not what they are.
 - The clock decides no cycle. Equal products and equal weights are priced once.
 """
 
@@ -64,6 +65,10 @@ LIMIT_FIELDS = ("interleave", "activation_kib", "weight_kib", "accumulator_kib")
 LATENCY_FIELDS = ("mul_latency", "add_latency")
 """Fields that only products depend on."""
 
+MEMORY_FIELDS = ("axi_bytes", "axi_ports", "dram_bytes_per_cycle", "dram_latency_cycles",
+                 "burst_beats", "outstanding")  # fmt: skip
+"""Fields that decide what a transfer takes and not what is transferred."""
+
 _POSITION = {name: CONFIG_POSITION[name] for name in (*LIMIT_FIELDS, *LATENCY_FIELDS, "clock_mhz")}
 _CLOCK = _POSITION["clock_mhz"]
 _LIMITS = [_POSITION[name] for name in LIMIT_FIELDS]
@@ -71,7 +76,9 @@ _LATENCIES = [_POSITION[name] for name in LATENCY_FIELDS]
 _SHARED = [
     position for position in range(len(CONFIG_FIELDS)) if position not in {*_POSITION.values()}
 ]
-GROUP_ORDER = (*_SHARED, *_LATENCIES)
+_MEMORY = [CONFIG_POSITION[name] for name in MEMORY_FIELDS]
+_ARRAY = [position for position in _SHARED if position not in _MEMORY]
+GROUP_ORDER = (*_ARRAY, *_MEMORY, *_LATENCIES)
 """Positions of the fields that a group shares, in the order in which groups should follow each other."""
 
 _PHASES = list(Phase)
@@ -122,10 +129,11 @@ class StepPricer:
         """Totals under each row of LIMIT_FIELDS, and why a row is refused."""
         limits = _words(config, kib)
         try:
+            nests = self._products.on(config)
             streams = self._streams.on(config)
             table, refused = streams.totals(limits[:, 1:])
             beside, misfits = self._products.beside(streams, limits[:, 1:], table)
-            refused = refused | misfits | self._products.add(config, limits, beside, table)
+            refused = refused | misfits | self._products.add(nests, config, limits, beside, table)
         except UnsupportedError as error:
             nothing = np.zeros((len(kib), len(TOTALS)), np.int64)
             return nothing, dict.fromkeys(range(len(kib)), str(error))
@@ -213,10 +221,15 @@ class _Products:
         self._nests: dict[tuple[int, ...], _Nests] = {}
 
     def add(
-        self, config: AcceleratorConfig, limits: Table, beside: Table, table: Table
+        self,
+        nests: _Nests,
+        config: AcceleratorConfig,
+        limits: Table,
+        beside: Table,
+        table: Table,
     ) -> dict[int, str]:
         """Add the products to `table`, a row for each of `limits`. Returns why rows are refused."""
-        nests, refused = self._nests_on(config), np.zeros(len(limits), np.int64)
+        refused = np.zeros(len(limits), np.int64)
         price_products(
             nests.nests,
             nests.ends,
@@ -235,7 +248,7 @@ class _Products:
             for row in np.flatnonzero(refused != RUNS)
         }
 
-    def _nests_on(self, config: AcceleratorConfig) -> _Nests:
+    def on(self, config: AcceleratorConfig) -> _Nests:
         """What nests depend on is little; they are made once for it. Raises UnsupportedError."""
         key = (config.rows, config.group_max, config.n_max, config.activation_lanes)
         if key not in self._nests:
@@ -304,13 +317,40 @@ class _Streams:
             self.weights.setdefault(same, op)
             self.times[same] = self.times.get(same, 0) + 1
         self._last: tuple[tuple[int, ...], _StreamsOn] | None = None
+        self._passes: tuple[tuple[int, ...], _PassesOn] | None = None
 
     def on(self, config: AcceleratorConfig) -> "_StreamsOn":
         """The latest one is kept: groups that differ in LATENCY_FIELDS alone follow each other."""
         key = tuple(config_vector(config)[_SHARED].tolist())
         if self._last is None or self._last[0] != key:
-            self._last = key, _StreamsOn(self, config)
+            self._last = key, _StreamsOn(self, config, self._passes_on(config))
         return self._last[1]
+
+    def _passes_on(self, config: AcceleratorConfig) -> "_PassesOn":
+        """The latest ones are kept: groups that differ in MEMORY_FIELDS follow each other."""
+        key = tuple(config_vector(config)[_ARRAY].tolist())
+        if self._passes is None or self._passes[0] != key:
+            self._passes = key, _PassesOn(config)
+        return self._passes[1]
+
+
+class _PassesOn:
+    """Passes on configurations that differ in their memories and limits."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        self._searches = PassSearches()
+        self._gradients: dict[Gemm, list[PassSearch]] = {}
+
+    def of_weight(self, op: Vector, weight: Weight) -> tuple[PassSearch, ...]:
+        """See `PassSearches.of`."""
+        return self._searches.of(op, weight, self._config)
+
+    def of_gradient(self, gemm: Gemm) -> list[PassSearch]:
+        """See `gradient_searches`."""
+        if gemm not in self._gradients:
+            self._gradients[gemm] = list(gradient_searches(gemm, self._config))
+        return self._gradients[gemm]
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,28 +369,28 @@ class _Costs:
 class _StreamsOn:
     """That work on configurations that differ in their limits alone."""
 
-    def __init__(self, streams: _Streams, config: AcceleratorConfig) -> None:
-        self._config = config
-        self._streams = streams
-        self._searches = PassSearches()
-        self._gradients: dict[Gemm, list[PassSearch]] = {}
+    def __init__(self, streams: _Streams, config: AcceleratorConfig, passes: "_PassesOn") -> None:
+        self._streams, self._config, self._passes = streams, config, passes
         self._known: dict[bytes, tuple[Table, dict[int, str]]] = {}
 
     def totals(self, limits: Table) -> tuple[Table, dict[int, str]]:
         """A fresh table (limits, TOTALS), and why rows are refused. limits: (limits, 3) words."""
-        key = limits.tobytes()
+        different, place = np.unique(limits, axis=0, return_inverse=True)
+        key = different.tobytes()
         if key not in self._known:
-            self._known = {key: self._totals(limits)}
+            self._known = {key: self._totals(different)}
         table, refused = self._known[key]
-        return table.copy(), refused
+        rows = enumerate(place.tolist())
+        return table[place], {row: refused[number] for row, number in rows if number in refused}
 
     def _totals(self, limits: Table) -> tuple[Table, dict[int, str]]:
         table = np.zeros((len(limits), len(TOTALS)), np.int64)
         refused: dict[int, str] = {}
         table += self._modelled
         for same, op in self._streams.weights.items():
-            searches = self._searches.of(op, same[2], self._config)
-            chosen = list(zip(*(one.costs_on(limits) for one in searches), strict=True))
+            searches = self._passes.of_weight(op, same[2])
+            costs_of = [one.costs_on(self._config, limits) for one in searches]
+            chosen = list(zip(*costs_of, strict=True))
             times = self._streams.times[same]
             rows: dict[tuple[int, ...], Table] = {}
             for row, costs in enumerate(chosen):
@@ -370,10 +410,8 @@ class _StreamsOn:
 
     def gradients(self, gemm: Gemm, limits: Table) -> Iterator[_Costs]:
         """SORE's passes beside a product."""
-        if gemm not in self._gradients:
-            self._gradients[gemm] = list(gradient_searches(gemm, self._config))
-        for search in self._gradients[gemm]:
-            yield self._costs(search.costs_on(limits))
+        for search in self._passes.of_gradient(gemm):
+            yield self._costs(search.costs_on(self._config, limits))
 
     def _costs(self, costs: list[Cost | None]) -> _Costs:
         held = list({id(cost): cost for cost in costs if cost is not None}.values())

@@ -93,6 +93,16 @@ MODELS: dict[str, ModelEntry] = {
             "ViT-B/16 for ImageNet shapes",
         ),
         ModelEntry(
+            "bert-base",
+            "algos.models.bert:bert_base",
+            None,
+            "classification",
+            (128,),
+            "BERT-base, 128 tokens, a classifier on the first",
+            input_dtype="int64",
+            input_limit=30_522,
+        ),
+        ModelEntry(
             "resnet9",
             "algos.models.resnet9:resnet9",
             None,

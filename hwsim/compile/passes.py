@@ -6,7 +6,7 @@ other, each on a page of its own, at `Pass.addresses`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
@@ -23,7 +23,7 @@ from .copies import Copy
 from .cuts import Matrices, Tile
 from .gradients import Frame, FramedPrune
 from .sections import Cost, Section, cost, sections_program
-from .tile_search import NOTHING, Job, Limits, PlanSearch, TileSearch, limits_of
+from .tile_search import NOTHING, Candidates, Job, Limits, PlanSearch, TileSearch, limits_of
 from .vectors import KINDS, SPACES, TWO_TENSORS, ColumnSum, Elementwise, Tensor
 from .weights import CHANNEL_UNIT, MASTERS, Prune, Sgd, Update
 
@@ -271,7 +271,7 @@ class Placement:
 
 @dataclass(frozen=True, eq=False)
 class PassSearch:
-    """A pass before its tiles are chosen: scratchpads of any size are asked of one search.
+    """A pass before its tiles are chosen: scratchpads and memories of any kind are asked of one search.
 
     Each plan is a list of jobs, of which each runs under its own fastest tile; the fastest plan wins.
     """
@@ -279,37 +279,52 @@ class PassSearch:
     name: str
     plans: Sequence[Sequence[Job]]
     placed: Placement
+    _latest: dict[AcceleratorConfig, PlanSearch] = field(default_factory=dict)
 
     @cached_property
-    def search(self) -> PlanSearch:
-        return PlanSearch(self.plans)
+    def _candidates(self) -> list[list[Candidates]]:
+        return [[Candidates(job) for job in plan] for plan in self.plans]
+
+    def on(self, config: AcceleratorConfig) -> PlanSearch:
+        """On the memory of `config`; the latest one is kept. Its other fields are those of the jobs."""
+        if config not in self._latest:
+            self._latest.clear()
+            self._latest[config] = PlanSearch(self._candidates, config)
+        return self._latest[config]
 
     def pass_on(self, config: AcceleratorConfig) -> Pass:
-        """Under the scratchpads of `config`. Raises UnsupportedError where no tile fits."""
-        limits = limits_of(config)
-        (run,) = self.search.fastest(limits)
+        """The pass itself. config: of the jobs. Raises UnsupportedError where no tile fits."""
+        search = self.on(config)
+        (run,) = search.fastest(limits_of(config))
         if run is None:
             raise UnsupportedError(self.misfit(config))
-        sections = tuple(self.search.sections(run))
+        jobs = zip(self._candidates[run[0]], run[1:], strict=True)
+        sections = [part for job, at in jobs for part in job.job.sections(job.tiles[at])]
         placed = self.placed
-        cost = self.search.cost(run)
-        return Pass(self.name, config, sections, placed.addresses, placed.size_bytes, cost)
+        return Pass(
+            self.name,
+            config,
+            tuple(sections),
+            placed.addresses,
+            placed.size_bytes,
+            search.cost(run),
+        )
 
-    def costs_on(self, limits: Limits) -> list[Cost | None]:
-        """Within each row of limits; None where no tile fits."""
-        runs = self.search.fastest(limits)
-        return [None if run is None else self.search.cost(run) for run in runs]
+    def costs_on(self, config: AcceleratorConfig, limits: Limits) -> list[Cost | None]:
+        """On the memory of `config`, within each row of limits; None where no tile fits."""
+        search = self.on(config)
+        return [None if run is None else search.cost(run) for run in search.fastest(limits)]
 
     def cost_on(self, config: AcceleratorConfig) -> Cost:
         """`pass_on(config).cost`."""
-        (cost,) = self.costs_on(limits_of(config))
+        (cost,) = self.costs_on(config, limits_of(config))
         if cost is None:
             raise UnsupportedError(self.misfit(config))
         return cost
 
     def misfit(self, config: AcceleratorConfig) -> str:
         """Why no plan fits the scratchpads of `config`."""
-        least = self.search.smallest_tiles(limits_of(config))
+        least = self.on(config).misfits(limits_of(config))
         return "; ".join(dict.fromkeys(_misfit(self.name, tile, config) for tile in least))
 
 
@@ -391,8 +406,8 @@ def _misfit(name: str, least: Tile, config: AcceleratorConfig) -> str:
 
 def _fastest_tile(name: str, job: Job, config: AcceleratorConfig) -> Tile:
     """Of the tiles that the scratchpads hold. A tie goes to the smaller tile."""
-    search = TileSearch(job)
-    (position,) = search.fastest(limits_of(config)).tolist()
+    candidates = Candidates(job)
+    (position,) = TileSearch(candidates, config).fastest(limits_of(config)).tolist()
     if position == NOTHING:
-        raise UnsupportedError(_misfit(name, search.smallest, config))
-    return search.tiles[position]
+        raise UnsupportedError(_misfit(name, candidates.smallest, config))
+    return candidates.tiles[position]

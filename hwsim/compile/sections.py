@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -168,15 +168,49 @@ class TileWork(NamedTuple):
     before_stores: int
 
 
+class Streams(NamedTuple):
+    """Sections that run one after the other, as `streams` reads them.
+
+    table: of all sections, up to ends[s] of section s. loops: (sections, LEVELS). fenced: (sections,).
+    """
+
+    table: Table
+    ends: Table
+    loops: Table
+    fenced: Table
+
+    @classmethod
+    def of(cls, sections: Sequence[Section]) -> Self:
+        return cls(
+            np.concatenate([section.table for section in sections]),
+            np.cumsum([len(section.steps) for section in sections]),
+            np.stack([section.loops for section in sections]),
+            np.array([section.fenced for section in sections], np.int64),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """All parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        ends = np.cumsum([part.ends[-1] for part in parts]) - [part.ends[-1] for part in parts]
+        moved = [part.ends + before for part, before in zip(parts, ends, strict=True)]
+        tables, loops, fenced = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("table", "loops", "fenced")
+        )
+        return cls(tables, np.concatenate(moved), loops, fenced)
+
+    def cost(self, config: AcceleratorConfig) -> Cost:
+        """Exact cycles as one program, without its instructions."""
+        found = np.zeros(len(COUNTERS), np.int64)
+        cycles = streams.price_sections(*self, config_vector(config), found)
+        return Cost(int(cycles), dict(zip(COUNTERS, found.tolist(), strict=True)))
+
+
 def cost(sections: Iterable[Section], config: AcceleratorConfig) -> Cost:
     """Exact cycles of sections, one after the other, without their instructions."""
-    vector = config_vector(config)
-    state = streams.new_state(vector)
-    nothing = np.zeros((0, streams.RECORD_WIDTH), np.int64)
-    for section in sections:
-        streams.walk_section(section.table, section.loops, section.fenced, vector, state, nothing)
-    counters = dict(zip(COUNTERS, state.counters.tolist(), strict=True))
-    return Cost(int(streams.finished(state)), counters)
+    return Streams.of(list(sections)).cost(config)
 
 
 def sections_program(sections: Iterable[Section], config: AcceleratorConfig, name: str) -> Program:

@@ -150,6 +150,21 @@ def finished(state: State) -> int:
 
 
 @compiled
+def price_sections(
+    table: Any, ends: Any, loops: Any, fenced: Any, config: Any, counters: Any
+) -> int:
+    """Cycles of sections as one program; see `sections.Streams`. counters: (COUNTERS,), written."""
+    state, nothing = new_state(config), np.zeros((0, RECORD_WIDTH), np.int64)
+    begin = 0
+    for section in range(ends.shape[0]):
+        part = table[begin : ends[section]]
+        walk_section(part, loops[section], fenced[section] != 0, config, state, nothing)
+        begin = ends[section]
+    counters[:] = state.counters
+    return finished(state)
+
+
+@compiled
 def walk_section(
     table: Any, counts: Any, fenced: bool, config: Any, state: State, record: Any
 ) -> int:

@@ -1,10 +1,11 @@
 """The fastest tiles of a pass, by exact time: bound first, each tile timed at most once.
 
-Scratchpads decide which tiles fit and nothing else, so one search answers for any of them.
+Scratchpads decide which tiles fit and nothing else, so one search answers for any of them; what a memory
+does not change (`Candidates`) is worked out once for all memories.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,11 @@ from hwsim.constants import (
     HALT_CYCLES,
     SEMAPHORE_CYCLES,
 )
-from hwsim.dram import ceil_div
 
 from .cuts import Block, Matrices, Tile, Words, blocks, tiles
-from .sections import Cost, Rows, Section, TileWork, cost
+from .sections import Cost, Rows, Section, Streams, TileWork
+
+Table = npt.NDArray[np.int64]
 
 Limits = npt.NDArray[np.int64]
 """(configurations, 3) words of a half of ACT, WGT and ACC."""
@@ -61,68 +63,107 @@ def limits_of(config: AcceleratorConfig) -> Limits:
     return np.array([halves], np.int64)
 
 
-def least_cycles(job: Job, tile: Tile) -> int:
-    """Cycles that a job's program takes at least: its sections follow each other, each drained."""
-    cycles = FETCH_CYCLES + HALT_CYCLES
-    for block in blocks(job.matrices, tile):
-        count = block.row_tiles * block.column_tiles * job.matrices.count
-        cycles += _least_of_section(job.work(block), count, job.config)
-    return cycles
+class Transfers(NamedTuple):
+    """Transfers of blocks, one block after the other: bytes and number of runs, where each block begins."""
+
+    run: Table
+    runs: Table
+    begins: Table
+
+    @classmethod
+    def of(cls, blocks: Sequence[Sequence[Rows]]) -> Self:
+        runs = [_runs(rows) for block in blocks for rows in block]
+        sizes = np.array(runs, np.int64).reshape(-1, 2)
+        begins = np.cumsum([0, *(len(block) for block in blocks[:-1])])
+        return cls(sizes[:, 0], sizes[:, 1], begins)
+
+    def on(self, config: AcceleratorConfig) -> tuple[Table, Table]:
+        """(cycles in which they occupy the channel, bursts) of each block, at least."""
+        cycles = self.runs * -(-self.run // config.dram_bytes_per_cycle)
+        bursts = self.runs * -(-self.run // config.burst_bytes)
+        return np.add.reduceat(cycles, self.begins), np.add.reduceat(bursts, self.begins)
 
 
-def _least_of_section(work: TileWork, count: int, config: AcceleratorConfig) -> int:
-    """The longest of what `count` equal tiles cannot do at the same time.
-
-    - Each unit works on one tile after the other: the DMA until its last burst is done, the others from
-      the end of the first loads until the last store.
-    - A burst keeps one of `outstanding` slots for its own cycles and the latency.
-    - The DMA executes in order, and stores of a tile stand before the loads of the tile but one behind
-      it: these two, the latency and what is computed between them follow each other.
-    """
-    latency = config.dram_latency_cycles
-    loads, stores = (_channel(rows, config) for rows in (work.loads, work.stores))
-    busy, bursts = loads[0] + stores[0], loads[1] + stores[1]
-    slots = (busy + bursts * latency) * count // config.outstanding
-    trip = DMA_START_CYCLES + latency + DMA_END_CYCLES
-    turns = count // 2 * (trip + busy + 2 * SEMAPHORE_CYCLES + work.before_stores)
-    computed = loads[0] + count * max(work.sore, work.wuve) + trip
-    return trip + max(count * busy, computed, slots - trip, turns - trip)
+def _runs(rows: Rows) -> tuple[int, int]:
+    """(bytes, number): rows without gaps are one run."""
+    return (rows.size * rows.count, 1) if rows.stride == rows.size else (rows.size, rows.count)
 
 
-def _channel(moved: Sequence[Rows], config: AcceleratorConfig) -> tuple[int, int]:
-    """(cycles that transfers occupy the channel, their bursts), at least: bursts take whole cycles."""
-    cycles = bursts = 0
-    for size, count, stride in ((rows.size, rows.count, rows.stride) for rows in moved):
-        run, runs = (size * count, 1) if stride == size else (size, count)
-        cycles += runs * ceil_div(run, config.dram_bytes_per_cycle)
-        bursts += runs * ceil_div(run, config.burst_bytes)
-    return cycles, bursts
-
-
-class TileSearch:
-    """The tiles of a job from the smallest to the largest, and the exact times known so far."""
+class Candidates:
+    """The tiles of a job from the smallest to the largest, and what no memory changes about them."""
 
     def __init__(self, job: Job) -> None:
         needs = [(tile, job.words(tile)) for tile in tiles(job.matrices, *job.units)]
         self.job = job
         self.smallest = needs[0][0]
         self.tiles = [tile for tile, words in needs if words is not None]
-        self._words = np.array([words for _, words in needs if words is not None]).reshape(-1, 3)
-        self._bounds = np.array([least_cycles(job, tile) for tile in self.tiles], np.int64)
-        self._order = np.argsort(self._bounds, kind="stable")
+        self.words = np.array([words for _, words in needs if words is not None]).reshape(-1, 3)
+        cut = [list(blocks(job.matrices, tile)) for tile in self.tiles]
+        self._begins = np.cumsum([0, *map(len, cut[:-1])])
+        listed = [block for of_tile in cut for block in of_tile]
+        work = [job.work(block) for block in listed]
+        self._counts = np.array(
+            [block.row_tiles * block.column_tiles * job.matrices.count for block in listed],
+            np.int64,
+        )
+        self._loads = Transfers.of([one.loads for one in work])
+        self._stores = Transfers.of([one.stores for one in work])
+        self._computed = np.array([max(one.sore, one.wuve) for one in work], np.int64)
+        self._before_stores = np.array([one.before_stores for one in work], np.int64)
+        self._programs: dict[int, Streams] = {}
+
+    def bounds(self, config: AcceleratorConfig) -> Table:
+        """Cycles that the program of each tile takes at least. config: its memory is read.
+
+        The sections of a program follow each other, each drained. A section of `count` equal tiles is as long
+        as the longest of what it cannot do at the same time:
+
+        - Each unit works on one tile after the other: the DMA until its last burst is done, the others from
+          the end of the first loads until the last store.
+        - A burst keeps one of `outstanding` slots for its own cycles and the latency.
+        - The DMA executes in order, and stores of a tile stand before the loads of the tile but one behind
+          it: these two, the latency and what is computed between them follow each other.
+        """
+        count, latency = self._counts, config.dram_latency_cycles
+        loading, loads = self._loads.on(config)
+        storing, stores = self._stores.on(config)
+        busy, bursts = loading + storing, loads + stores
+        trip = DMA_START_CYCLES + latency + DMA_END_CYCLES
+        slots = (busy + bursts * latency) * count // config.outstanding
+        turns = count // 2 * (trip + busy + 2 * SEMAPHORE_CYCLES + self._before_stores)
+        computed = 2 * trip + loading + count * self._computed
+        section = np.maximum.reduce([trip + count * busy, computed, slots, turns])
+        found: Table = FETCH_CYCLES + HALT_CYCLES + np.add.reduceat(section, self._begins)
+        return found
+
+    def program(self, position: int) -> Streams:
+        """What a tile runs."""
+        if position not in self._programs:
+            sections = list(self.job.sections(self.tiles[position]))
+            self._programs[position] = Streams.of(sections)
+        return self._programs[position]
+
+
+class TileSearch:
+    """The exact times of a job's tiles on one memory, as far as they are known."""
+
+    def __init__(self, candidates: Candidates, config: AcceleratorConfig) -> None:
+        self._candidates, self._config = candidates, config
+        self._bounds = candidates.bounds(config)
+        self._order = np.argsort(self._bounds, kind="stable").tolist()
         self._cycles: dict[int, int] = {}
 
-    def fastest(self, limits: Limits) -> npt.NDArray[np.int64]:
+    def fastest(self, limits: Limits) -> Table:
         """For each configuration the position of the fastest tile that fits, or NOTHING.
 
         A tie goes to the smaller tile.
         """
-        fits = np.all(self._words[None] <= limits[:, None], axis=2)
+        fits = np.all(self._candidates.words[None] <= limits[:, None], axis=2)
         return answer_once(fits, self._fastest_of)
 
     def _fastest_of(self, fits: Any) -> int:
         best, least = NOTHING, 0
-        for position in self._order.tolist():
+        for position in self._order:
             if best != NOTHING and self._bounds[position] > least:
                 break
             if fits[position]:
@@ -133,26 +174,25 @@ class TileSearch:
 
     def _time(self, position: int) -> int:
         if position not in self._cycles:
-            sections = self.job.sections(self.tiles[position])
-            self._cycles[position] = cost(sections, self.job.config).cycles
+            program = self._candidates.program(position)
+            self._cycles[position] = program.cost(self._config).cycles
         return self._cycles[position]
 
 
 class PlanSearch:
-    """The fastest of some plans, each of whose jobs runs under its own fastest tile."""
+    """The fastest of some plans on one memory, each of whose jobs runs under its own fastest tile."""
 
-    def __init__(self, plans: Sequence[Sequence[Job]]) -> None:
-        self._plans = [[TileSearch(job) for job in plan] for plan in plans]
-        self._config = plans[0][0].config
+    def __init__(self, plans: Sequence[Sequence[Candidates]], config: AcceleratorConfig) -> None:
+        self._plans, self._config = plans, config
+        self._searches = [[TileSearch(job, config) for job in plan] for plan in plans]
         self._costs: dict[tuple[int, ...], Cost] = {}
 
     def fastest(self, limits: Limits) -> list[tuple[int, ...] | None]:
         """For each configuration the plan and the position of each job's tile; None where none fits."""
         found = [
-            np.stack([search.fastest(limits) for search in plan], axis=1) for plan in self._plans
+            np.stack([search.fastest(limits) for search in plan], axis=1) for plan in self._searches
         ]
-        together = np.concatenate(found, axis=1)
-        ids, first = _numbered(together)
+        ids, first = _numbered(np.concatenate(found, axis=1))
         answers = [self._fastest_plan([rows[index] for rows in found]) for index in first]
         return [answers[number] for number in ids.tolist()]
 
@@ -167,35 +207,28 @@ class PlanSearch:
     def cost(self, run: tuple[int, ...]) -> Cost:
         """Exact cost of a plan with one tile for each job, as one program."""
         if run not in self._costs:
-            self._costs[run] = cost(self.sections(run), self._config)
+            jobs = zip(self._plans[run[0]], run[1:], strict=True)
+            program = Streams.joined([job.program(position) for job, position in jobs])
+            self._costs[run] = program.cost(self._config)
         return self._costs[run]
 
-    def sections(self, run: tuple[int, ...]) -> list[Section]:
-        """The program of a plan with one tile for each job."""
-        plan, positions = self._plans[run[0]], run[1:]
-        return [
-            section
-            for search, position in zip(plan, positions, strict=True)
-            for section in search.job.sections(search.tiles[position])
-        ]
-
-    def smallest_tiles(self, limits: Limits) -> list[Tile]:
+    def misfits(self, limits: Limits) -> list[Tile]:
         """The smallest tile of each job that has none within the first limits."""
         return [
-            search.smallest
-            for plan in self._plans
-            for search in plan
+            job.smallest
+            for plan, searches in zip(self._plans, self._searches, strict=True)
+            for job, search in zip(plan, searches, strict=True)
             if search.fastest(limits[:1])[0] == NOTHING
         ]
 
 
-def answer_once(rows: npt.NDArray[Any], answer: Any) -> npt.NDArray[np.int64]:
+def answer_once(rows: npt.NDArray[Any], answer: Any) -> Table:
     """`answer` of every row, asked once for equal rows."""
     ids, first = _numbered(rows)
     return np.array([answer(rows[index]) for index in first], np.int64)[ids]
 
 
-def _numbered(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], list[int]]:
+def _numbered(rows: npt.NDArray[Any]) -> tuple[Table, list[int]]:
     """(number of each row, where each number stands first): equal rows have equal numbers."""
     numbers: dict[bytes, int] = {}
     first: list[int] = []

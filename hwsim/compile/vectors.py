@@ -160,7 +160,8 @@ class ColumnSum:
         steps = ceil_div(self.config.cols, self.config.wuve_lanes)
         row = max(_words(block.columns, self.config) * steps, self.config.add_latency)
         wuve = block.rows * row
-        return TileWork((self.source.rows(block),), (), 0, wuve, before_stores=wuve)
+        sums = self.result.rows(replace(block, rows=1))
+        return TileWork((self.source.rows(block),), (sums,), 0, wuve, before_stores=wuve)
 
     def sections(self, tile: Tile) -> Iterator[Section]:
         """The whole tensor, cut into tiles."""

@@ -21,7 +21,7 @@ from hwsim.compile.passes import (
 )
 from hwsim.compile.search import MAX_STRIPS, cut_operation, fastest
 from hwsim.compile.sections import cost
-from hwsim.compile.tile_search import NOTHING, TileSearch, least_cycles, limits_of
+from hwsim.compile.tile_search import NOTHING, Candidates, TileSearch, limits_of
 from hwsim.compile.vectors import ColumnSum, Elementwise, Tensor
 from hwsim.config_vector import config_vector
 from hwsim.isa import Flow, Space
@@ -96,17 +96,17 @@ def check_tiles(seed):
         return 0
     checked = 0
     for job in jobs:
-        search, halves = TileSearch(job), [getattr(config, name) for name in HALVES]
+        found, halves = Candidates(job), [getattr(config, name) for name in HALVES]
         fitting = [
             (cost(job.sections(tile), config).cycles, position)
-            for position, tile in enumerate(search.tiles)
+            for position, tile in enumerate(found.tiles)
             if all(need <= half for need, half in zip(job.words(tile), halves, strict=True))
         ]
+        bounds = found.bounds(config).tolist()
         for cycles, position in fitting:
-            bound = least_cycles(job, search.tiles[position])
-            assert bound <= cycles, (seed, search.tiles[position])
+            assert bounds[position] <= cycles, (seed, found.tiles[position])
         best = min(fitting)[1] if fitting else NOTHING
-        assert search.fastest(limits_of(config)).tolist() == [best], seed
+        assert TileSearch(found, config).fastest(limits_of(config)).tolist() == [best], seed
         checked += len(fitting)
     return checked
 
@@ -130,8 +130,7 @@ def test_the_fastest_are_those_of_all_of_more(start):
 def test_a_bound_is_close_where_a_pass_streams():
     """Otherwise the search would be right and slow: 64 x 2048 rows of 2:8 on sat-32x32."""
     config = AcceleratorConfig.preset("sat-32x32")
-    search = TileSearch(update_search((2048, 2048), 1, None, None, config).plans[0][0])
-    (position,) = search.fastest(limits_of(config))
-    tile = search.tiles[position]
-    exact = cost(search.job.sections(tile), config).cycles
-    assert 0.97 * exact < least_cycles(search.job, tile) <= exact
+    found = Candidates(update_search((2048, 2048), 1, None, None, config).plans[0][0])
+    (position,) = TileSearch(found, config).fastest(limits_of(config)).tolist()
+    exact = found.program(position).cost(config).cycles
+    assert 0.97 * exact < found.bounds(config)[position] <= exact

@@ -45,9 +45,10 @@ def on_meta(name: str, **options: object) -> nn.Module:
         ("resnet18", 1_814_073_344, 5_324_206_080),
         ("resnet50", 4_089_184_256, 12_149_538_816),
         ("vit-b-16", 17_563_828_224, 52_575_879_168),
+        ("bert-base", 11_173_625_856 + 2 * 768, 33_520_877_568 + 3 * 2 * 768),
     ],
 )
-def test_macs_of_imagenet_models(name: str, forward: int, step: int) -> None:
+def test_macs_of_known_models(name: str, forward: int, step: int) -> None:
     workload = capture(on_meta(name), sample(find_model(name), 1, "meta"))
     assert (workload.macs(FF), workload.macs()) == (forward, step)
 
