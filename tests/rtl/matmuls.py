@@ -116,7 +116,7 @@ def make_case(
     matmul(State(np.zeros(16, np.uint8), pads), Job(instruction, registers, config))
     expected = pads.acc.bits.copy()
     pads.acc.bits[:] = before
-    cycles, busy, stalls = _time(config, registers, instruction)
+    cycles, busy, stalls = times(config, registers, instruction)
     return Case(seed, registers, instruction, pads, expected, cycles, busy, stalls)
 
 
@@ -210,9 +210,10 @@ def _write_table(
     lanes[start : start + 2 * count] = entries.view(np.uint16)
 
 
-def _time(
+def times(
     config: AcceleratorConfig, registers: dict[str, int], instruction: Instruction
 ) -> tuple[int, int, dict[str, int]]:
+    """Cycles by the contract; busy and stall cycles by the engine, by reason."""
     row = np.zeros(len(REGISTER_COLUMN[Unit.STCE]), np.int64)
     for name, value in registers.items():
         row[REGISTER_COLUMN[Unit.STCE][name]] = value

@@ -46,17 +46,26 @@ def simulate(mapping, seeds, corners=(), folders=(), way=None, **fixed):
     folders: searched before the usual ones. way: of the plan of coverage; those of its MATMULs that add
     to what the ones before them have met.
     """
-    config = AcceleratorConfig.from_mapping(mapping)
-    parameters = {name: getattr(config, field) for name, field in PARAMETERS.items()}
-    design = cosim.Design("tb_stce", parameters, folders=(*folders, *cosim.folders()))
     arguments = {"config": mapping, "seeds": list(seeds), "corners": list(corners), "fixed": fixed}
     arguments["way"] = way
-    cosim.simulate(design, "stce_bench", arguments=arguments)
+    cosim.simulate(design(mapping, folders), "stce_bench", arguments=arguments)
+
+
+def design(mapping, folders=()):
+    config = AcceleratorConfig.from_mapping(mapping)
+    parameters = {name: getattr(config, field) for name, field in PARAMETERS.items()}
+    return cosim.Design("tb_stce", parameters, folders=(*folders, *cosim.folders()))
 
 
 @pytest.mark.parametrize("name", ["sat-4x4", "sat-8x8"])
 def test_bits_cycles_and_stalls(name):
     simulate(CONFIGS[name], range(250), CORNERS)
+
+
+@pytest.mark.parametrize("name", ["sat-4x4", "sat-8x8"])
+def test_the_layers_that_kernels_and_machine_are_tested_on(name):
+    arguments = {"config": CONFIGS[name], "least": 100}
+    cosim.simulate(design(CONFIGS[name]), "layer_bench", arguments=arguments)
 
 
 def test_two_of_sixteen():
