@@ -55,5 +55,5 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing the development tools into $(VENV)"
-	@$(PIP) --editable '.[dev,models,gpu]'
+	@$(PIP) --editable '.[dev,models,gpu,sweep]'
 	@touch $@

@@ -4,6 +4,7 @@
     cs.run("quickstart")                      # train, lower, run on every backend, write the report
     cs.capture(model, sample)                 # the dense workload of one training step
     cs.simulate("resnet50", "bdwp 2:8", "sat-32x32")   # price the step on an accelerator
+    cs.sweep("sweep-bandwidth")               # price every point of a design space
 
 Names load on first use: `import cosparse` imports neither torch nor numba.
 """
@@ -17,6 +18,7 @@ _HOME = {
     "AcceleratorConfig": "hwsim",
     "Results": "cosparse.flow.run",
     "Simulation": "cosparse.flow.priced",
+    "SweepResult": "cosparse.flow.sweep.result",
     "Workload": "cosparse.spec",
     "capture": "algos.tracing",
     "load_scenario": "cosparse.flow.scenario",
@@ -26,12 +28,14 @@ _HOME = {
     "select": "cosparse.spec",
     "simulate": "cosparse.flow.simulation",
     "sparsify": "algos.sparsified",
+    "sweep": "cosparse.flow.sweep.run",
 }
 
 __all__ = [
     "AcceleratorConfig",
     "Results",
     "Simulation",
+    "SweepResult",
     "Workload",
     "capture",
     "load_scenario",
@@ -41,6 +45,7 @@ __all__ = [
     "select",
     "simulate",
     "sparsify",
+    "sweep",
 ]
 
 

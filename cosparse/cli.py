@@ -139,7 +139,7 @@ def simulate(
     json: JsonOption = False,
 ) -> None:
     """Price a training step on the accelerator, without training."""
-    from cosparse.flow import simulation
+    from cosparse.flow import console, simulation
     from cosparse.flow.imported import READERS, import_options, refuse_options
 
     options = import_options(training=training, pattern=pattern, ends=ends)
@@ -160,7 +160,7 @@ def simulate(
     if json:
         _print_json(section)
     else:
-        _print_simulation(section)
+        console.print_simulation(section)
 
 
 def _print_programs(
@@ -213,6 +213,7 @@ def cosim(
     json: JsonOption = False,
 ) -> None:
     """Run a training step's programs on the RTL; compare every byte and cycle with the simulator."""
+    from cosparse.flow import console
     from cosparse.flow.cosim import Selection, cosimulate_target
 
     chosen = tuple(name.strip() for name in (layers or "").split(",") if name.strip())
@@ -228,9 +229,67 @@ def cosim(
     if json:
         _print_json(section)
     else:
-        _print_cosimulation(section)
+        console.print_cosimulation(section)
     if section["different"] or not section["layers"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    scenario: ScenarioArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the store; default ./results/<name>-sweep."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; default one for each processor.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers evaluate the points."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Count the points, evaluate none.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all points to a .csv or .parquet.")
+    ] = None,
+    best: Annotated[int, typer.Option(min=0, help="Points to print, best first.")] = 5,
+    trust: TrustOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Evaluate the design points of a scenario's `sweep`; what its store has is not computed again."""
+    from cosparse.flow.scenario import load_scenario
+
+    checked = load_scenario(scenario)
+    from cosparse.flow.sweep import run as sweeps
+    from cosparse.flow.sweep.export import check_suffix
+
+    if export is not None:
+        check_suffix(export)
+    if plan:
+        planned = sweeps.plan(checked, out=out, trust=trust)
+        if json:
+            _print_json(planned.to_json())
+        else:
+            print("\n".join(planned.summary()))
+        return
+    try:
+        result = sweeps.sweep(
+            checked, out=out, processes=processes, dask=dask, trust=trust, reporter=_reporter(json)
+        )
+    except KeyboardInterrupt:
+        print("interrupted; finished points are kept, the same command goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if json:
+        _print_json(result.to_json(best))
+    else:
+        print("\n".join(result.summary()))
+        for heading, *rows in result.tables(best):
+            print()
+            _print_table(heading, rows)
+    if export is not None:
+        result.export(export)
+        if not json:
+            print(f"points: {export}")
 
 
 @bench_app.command("cpu")
@@ -420,71 +479,9 @@ def _print_summary(results: "Results") -> None:
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """Plain aligned columns: readable on a terminal, stable in a pipe."""
-    cells = [columns, *(tuple(str(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    for row in cells:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    from cosparse.flow.console import print_table
 
-
-def _print_simulation(section: dict[str, Any]) -> None:
-    steps = section["methods"]
-    first = next(iter(steps))
-    columns = ("layer", "phase", "dataflow", "IcxIr", "cycles", "utilisation", "bound")
-    rows = [
-        (r["name"], r["phase"], r["dataflow"], r["interleave"], f"{r['cycles']:,}",
-         f"{100 * r['utilisation']:.0f} %", r["bound"])
-        for r in steps[first]["layers"]
-        if r["kind"] == "simulated"
-    ]  # fmt: skip
-    print(f"{first} on {section['accelerator']['name']}, matrix products:")
-    if "imported" in section:
-        _print_provenance(section["imported"])
-    _print_table(columns, rows)
-    print()
-    dense = steps.get("dense")
-    for name, step in steps.items():
-        against = f", {dense['cycles'] / step['cycles']:.2f}x over dense" if dense else ""
-        print(
-            f"{name:10} {step['cycles']:>16,} cycles a step, {step['milliseconds']:.3f} ms{against}"
-        )
-
-
-def _print_cosimulation(section: dict[str, Any]) -> None:
-    rows = section["layers"]
-    columns = ("layer", "phase", "what", "dataflow", "instructions", "cycles predicted",
-               "cycles counted", "bytes compared", "verdict")  # fmt: skip
-    table = [
-        (r["name"], r["phase"], r["what"], r["dataflow"] or "-", f"{r['instructions']:,}",
-         f"{r['predicted']:,}", f"{r['counted']:,}", f"{r['bytes']:,}",
-         "equal" if r["equal"] else "DIFFERS")
-        for r in rows
-    ]  # fmt: skip
-    _print_table(columns, table)
-    for row in rows:
-        for line in row["differences"]:
-            print(f"  {line}")
-        if "vcd" in row:
-            print(f"waves of {row['name']}:{row['phase']}: {row['vcd']}")
-    print()
-    for left in section["left_out"]:
-        print(f"not run: {left['name']}:{left['phase']}: {left['why']}")
-    equal = len(rows) - section["different"]
-    print(
-        f"{equal} of {len(rows)} programs equal on the RTL of {section['accelerator']['name']}: "
-        f"{section['cycles_counted']:,} cycles counted, {section['cycles_predicted']:,} predicted, "
-        f"{section['bytes_compared']:,} bytes of memory compared"
-    )
-
-
-def _print_provenance(provenance: dict[str, Any]) -> None:
-    """What a foreign file gave, what was derived from it, and which weights a pattern left dense."""
-    derived = ", ".join(provenance["derived"])
-    print(f"FF read from {provenance['file']}{f'; {derived} derived' if derived else ''}")
-    for name, reason in provenance.get("dense", {}).items():
-        print(f"dense: {name}: {reason}")
+    print_table(columns, rows)
 
 
 def _number(value: float | None) -> str:

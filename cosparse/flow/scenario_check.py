@@ -357,6 +357,13 @@ def _study_patterns_fit(scenario: Scenario) -> Iterator[Problem]:
             )
 
 
+def _sweep_is_sound(scenario: Scenario) -> Iterator[Problem]:
+    if scenario.sweep is not None:
+        from .sweep.definition import sweep_problems
+
+        yield from sweep_problems(scenario, scenario.sweep)
+
+
 def _config_or_none(scenario: Scenario) -> AcceleratorConfig | None:
     """None where `_accelerator_is_legal` has something to say."""
     if any(True for _ in _accelerator_is_legal(scenario)):
@@ -384,4 +391,5 @@ CHECKS = (
     Check(("accelerator", "rtl", "backends", "train.pattern"), _rtl_can_run),
     Check(("study", "backends"), _study_is_simulated),
     Check(("study", "accelerator"), _study_patterns_fit),
+    Check(("sweep", "model", "train", "batch", "accelerator"), _sweep_is_sound),
 )

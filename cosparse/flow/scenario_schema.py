@@ -39,6 +39,16 @@ SAT_NETWORKS = ("resnet9", "vgg19", "cifar-vit", "resnet18-64", "resnet50")
 MAX_COUNT = 2**31 - 1
 _RUN_KEYS = ("method", "compare", "seeds", "on")
 """Keys of `train` that say which runs there are, not how each one goes."""
+_WORKLOAD_KEYS = ("schema", "model", "data", "files", "input_shape", "phases", "batch")
+_LOWERING_KEYS = ("method", "pattern", "include", "exclude", "select_dtype", "optimizer")
+"""Keys, and keys of `train`, that decide the workload."""
+SAMPLERS = {
+    "grid": "every point",
+    "random": "points drawn one by one",
+    "lhs": "a Latin hypercube: every axis is covered evenly",
+    "nsga2": "Optuna's genetic search for the Pareto front of the objectives",
+    "tpe": "Optuna's tree-structured Parzen estimator",
+}
 
 
 def is_code(name: str | None) -> bool:
@@ -225,6 +235,25 @@ class Rtl(Section):
     cycles: Count = 1_000_000
 
 
+class Sampler(Section):
+    """Which points of a sweep's space are evaluated."""
+
+    kind: Annotated[str, _known("sampler", SAMPLERS)] = "grid"
+    points: Count | None = None
+    seed: CountOrZero = 0
+    batch: Count = 50
+
+
+class Sweep(Section):
+    """Axes over fields of the scenario, rules and objectives; see `cosparse.flow.sweep`."""
+
+    axes: Annotated[dict[str, Any], AfterValidator(_finite), Field(min_length=1)]
+    derived: Annotated[dict[str, Text], Field(alias="set")] = {}
+    constraints: Annotated[tuple[Text, ...], *UniqueItems] = ()
+    sampler: Annotated[Sampler, _text_means("kind")] = Sampler()
+    objectives: Annotated[tuple[Text, ...], *UniqueItems] = ()
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a scenario comes from: the folder of its relative paths, and its text."""
@@ -256,6 +285,7 @@ class Scenario(Section):
     threads: Annotated[Count, Field(le=64)] = 1
     rtl: Rtl | None = None
     study: Study | None = None
+    sweep: Sweep | None = None
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
@@ -329,6 +359,8 @@ class Scenario(Section):
         """The scenario as plain JSON, defaults filled in; itself a valid scenario."""
         plain: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         train = plain["train"] | {"compare": list(self.train.compared)}
+        if self.sweep is None:
+            del plain["sweep"]
         return plain | {
             "train": train | {"epochs": self.train.max_epochs},
             "data": self._data_as_given(),
@@ -375,6 +407,12 @@ class Scenario(Section):
         kept = {key: content[key] for key in ("schema", "model", "data", "files", "threads")}
         return _sha256(kept | {"train": train})
 
+    def workload_hash(self) -> str:
+        """SHA-256, in hex, of what decides the workload of `train.method`."""
+        content = self._content()
+        train = {key: content["train"][key] for key in _LOWERING_KEYS}
+        return _sha256({key: content[key] for key in _WORKLOAD_KEYS} | {"train": train})
+
     def _content(self) -> dict[str, Any]:
         """`resolved()` without labels, with the digest of each file in place of its path."""
         content = self.resolved()
@@ -398,6 +436,8 @@ SCHEMA: dict[tuple[str, ...], type[Section]] = {
     ("train",): Train,
     ("rtl",): Rtl,
     ("study",): Study,
+    ("sweep",): Sweep,
+    ("sweep", "sampler"): Sampler,
 }
 """The section that stands at each key path."""
 

@@ -2,10 +2,13 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
 
 from cosparse.flow.scenario import load_scenario, shipped_scenarios
+from cosparse.flow.sweep.definition import define
 from cosparse.spec import NM
+from hwsim.config_vector import CONFIG_POSITION
 
 NAMES = [
     "bring-your-own",
@@ -14,8 +17,13 @@ NAMES = [
     "quickstart",
     "resnet50-timing",
     "sat_reconstruction",
+    "sweep-bandwidth",
+    "sweep-codesign",
+    "sweep-dataflow",
+    "sweep-million",
     "train-on-rtl",
 ]
+SWEEPS = [name for name in NAMES if name.startswith("sweep-")]
 
 
 def test_the_shipped_scenarios():
@@ -70,8 +78,27 @@ def test_the_own_model_takes_the_scenarios_options_and_data():
     assert {name for name, _ in model.named_modules()} >= set(scenario.train.exclude)
 
 
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweeps_axes_are_of_its_purpose(name):
+    space = define(load_scenario(name)).space
+    legal = [space.resolve(codes)[0] for codes in space.grid()]
+    points = sum(map(len, legal))
+    if name == "sweep-million":
+        fields = {axis.name for axis in space.axes}
+        timed = {"pattern", "rows", "cols", "dram_bytes_per_cycle", "add_latency", "interleave"}
+        assert timed | {"activation_kib", "weight_kib", "accumulator_kib"} == fields
+        assert points >= 1_000_000
+        configs = np.concatenate([one.configs for one in legal])
+        variants = np.concatenate([one.variants for one in legal])
+        kinds = np.concatenate([configs, variants[:, None]], axis=1).astype(np.int32)
+        assert len({row.tobytes() for row in kinds}) == points
+        assert len(np.unique(configs[:, CONFIG_POSITION["clock_mhz"]])) == 1
+    else:
+        assert 100 < points < 10_000
+
+
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SWEEPS])
 def test_it_runs_to_the_report(name, tmp_path):
     import cosparse as cs
 

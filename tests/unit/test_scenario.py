@@ -427,6 +427,8 @@ WORDED_DEFAULTS = {
     "rtl.batch": "batch",
     "train.compare": "[dense]",
     "train.epochs": "20",
+    "sweep.axes": "required",
+    "sweep.sampler": "grid",
 }
 
 
@@ -453,6 +455,10 @@ NEEDED_BESIDE = {
     "model.options": {"model": {"name": "digits-cnn"}},
     "input_shape": {"model": "mine:build", "train": {"epochs": 0}},
     **{key: {"backends": ["rtl"]} for key in ("rtl", "rtl.accelerator", "rtl.batch", "rtl.cycles")},
+    **{
+        f"sweep.{key}": {"sweep": {"axes": {"accelerator.interleave": [2, 4]}}}
+        for key in ("set", "constraints", "sampler", "objectives")
+    },
 }
 
 
@@ -463,8 +469,13 @@ def test_documented_examples_are_valid(tmp_path, key):
     example = parse_yaml(f"example: {documented_rows()[key][2]}", "docs").data["example"]
     mapping = BASE | NEEDED_BESIDE.get(key, {})
     section, _, last = key.rpartition(".")
-    beside = NEEDED_BESIDE.get(key, {}).get(section, {})
-    given = {section: beside | {last: example}} if section else {last: example}
+    if section == "sweep.sampler":
+        sampler = {"kind": "random", "points": 4} | {last: example}
+        axes = {"accelerator.interleave": [2, 4]}
+        given = {"sweep": {"axes": axes, "sampler": sampler, "objectives": ["cycles"]}}
+    else:
+        beside = NEEDED_BESIDE.get(key, {}).get(section, {})
+        given = {section: beside | {last: example}} if section else {last: example}
     load_scenario(mapping | given, folder=tmp_path)
 
 

@@ -1,0 +1,166 @@
+"""A scenario's `sweep` as axes, space, objectives; and everything that is wrong with it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from cosparse.spec import CosparseError, InputError, ScenarioError
+from cosparse.spec.errors import unknown_name
+from hwsim.rules import FIELDS
+
+from ..document import Problem
+from ..scenario_schema import Sampler, Scenario, Sweep
+from .axes import Axis, check_path, check_values, expand
+from .expressions import parse
+from .objectives import Objective, parse_objective
+from .space import Base, Constraint, Space, constraint_names, names_of
+from .variants import variant_scenario
+
+LISTED = ("random", "lhs")
+"""Samplers that draw their points before any is evaluated."""
+SEARCHES = ("nsga2", "tpe")
+"""Samplers that ask for points by what others gave."""
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A sweep that is ready to run."""
+
+    scenario: Scenario
+    space: Space
+    sampler: Sampler
+    objectives: tuple[Objective, ...]
+
+    @property
+    def reads_accuracy(self) -> bool:
+        return any(one.reads_accuracy for one in self.objectives)
+
+    def content(self) -> dict[str, Any]:
+        """Everything that decides which points belong to the sweep, as JSON."""
+        resolved = self.scenario.resolved()
+        for label in ("name", "description", "backends", "threads", "study", "rtl"):
+            resolved.pop(label, None)
+        return resolved
+
+
+def define(scenario: Scenario) -> Definition:
+    """Raises ScenarioError where the scenario has no `sweep`."""
+    sweep = scenario.sweep
+    if sweep is None:
+        raise ScenarioError([
+            f"{scenario.name}: expected the key 'sweep' with its axes, got none "
+            "(scenarios/sweep-bandwidth.yaml has one)"
+        ])  # fmt: skip
+    axes = tuple(axis_of(path, values) for path, values in sweep.axes.items())
+    names = names_of(axes)
+    derived = {_field(name): parse(text, names) for name, text in sweep.derived.items()}
+    allowed = constraint_names(axes)
+    constraints = tuple(Constraint(parse(text, allowed)) for text in sweep.constraints)
+    space = Space(base_of(scenario), axes, derived, constraints)
+    return Definition(
+        scenario, space, sweep.sampler, tuple(parse_objective(text) for text in sweep.objectives)
+    )
+
+
+def base_of(scenario: Scenario) -> Base:
+    """The scenario's own point."""
+    workload = {
+        "model": scenario.model.name or scenario.model.checkpoint,
+        "method": scenario.train.method,
+        "pattern": scenario.train.pattern,
+        "batch": scenario.timed_batch,
+    }
+    return Base(scenario.accelerator_config(), workload)
+
+
+def axis_of(path: str, given: Any) -> Axis:
+    """Raises InputError."""
+    check_path(path)
+    if not isinstance(given, list | tuple | Mapping):
+        raise InputError(f"expected a list, or a mapping with range or log, got {given!r}")
+    when = given.get("when") if isinstance(given, Mapping) else None
+    if when is not None and not isinstance(when, str):
+        raise InputError(f"when: expected a condition, got {when!r}")
+    values = expand(given)
+    check_values(path, values)
+    return Axis(path, values, when)
+
+
+def _field(name: str) -> str:
+    """Of the accelerator; `accelerator.rows` and `rows` are the same."""
+    field = name.removeprefix("accelerator.")
+    if field not in FIELDS:
+        raise InputError(unknown_name("accelerator field", name, FIELDS))
+    return field
+
+
+def sweep_problems(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
+    """Everything that is wrong with a sweep, each with its place."""
+    axes: list[Axis] = []
+    for path, given in sweep.axes.items():
+        at = ("sweep", "axes", path)
+        try:
+            axes.append(axis_of(path, given))
+        except CosparseError as error:
+            yield Problem(at, str(error))
+            continue
+        yield from _unfit_values(scenario, axes[-1])
+    names = names_of(axes)
+    yield from _wrong_conditions(axes, names)
+    yield from _wrong_fields(sweep, axes, names)
+    constraints = constraint_names(axes)
+    for index, text in enumerate(sweep.constraints):
+        yield from _told(("sweep", "constraints", index), partial(parse, text, constraints))
+    for index, text in enumerate(sweep.objectives):
+        yield from _told(("sweep", "objectives", index), partial(parse_objective, text))
+    yield from _wrong_sampler(sweep)
+    if any("accuracy" in text for text in sweep.objectives):
+        yield from _untrained(scenario)
+
+
+def _told(at: tuple[str | int, ...], attempt: Callable[[], object]) -> Iterator[Problem]:
+    try:
+        attempt()
+    except CosparseError as error:
+        yield Problem(at, str(error))
+
+
+def _unfit_values(scenario: Scenario, axis: Axis) -> Iterator[Problem]:
+    """Values of the workload's axes, each by itself in the scenario."""
+    for value in axis.values if axis.decides_workload else ():
+        try:
+            variant_scenario(scenario, {axis.path: value})
+        except CosparseError as error:
+            yield Problem(("sweep", "axes", axis.path), str(error))
+
+
+def _wrong_conditions(axes: list[Axis], names: tuple[str, ...]) -> Iterator[Problem]:
+    for axis in axes:
+        if axis.when is not None:
+            yield from _told(("sweep", "axes", axis.path, "when"), partial(parse, axis.when, names))
+
+
+def _wrong_fields(sweep: Sweep, axes: list[Axis], names: tuple[str, ...]) -> Iterator[Problem]:
+    for name, text in sweep.derived.items():
+        at = ("sweep", "set", name)
+        yield from _told(at, partial(_field, name))
+        yield from _told(at, partial(parse, text, names))
+        if f"accelerator.{name.removeprefix('accelerator.')}" in {axis.path for axis in axes}:
+            yield Problem(at, "expected a field that is no axis")
+
+
+def _wrong_sampler(sweep: Sweep) -> Iterator[Problem]:
+    sampler, at = sweep.sampler, ("sweep", "sampler")
+    if sampler.kind == "grid" and sampler.points is not None:
+        yield Problem((*at, "points"), "expected no number of points with 'grid', which takes all")
+    if sampler.kind != "grid" and sampler.points is None:
+        yield Problem(at, f"expected 'points', how many '{sampler.kind}' takes, got none")
+    if sampler.kind in SEARCHES and not sweep.objectives:
+        yield Problem(at, f"expected 'objectives' for '{sampler.kind}' to look for, got none")
+
+
+def _untrained(scenario: Scenario) -> Iterator[Problem]:
+    if not scenario.train.trains or scenario.data_source is None:
+        message = "expected a scenario that trains (data, and epochs above 0) for 'accuracy'"
+        yield Problem(("sweep", "objectives"), message)

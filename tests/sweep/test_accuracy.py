@@ -1,0 +1,50 @@
+"""Accuracy as an objective: each method and pattern is trained once, whatever arrays are beside it."""
+
+import cosparse as cs
+from cosparse.flow.sweep.store import Store
+
+TRAIN = {"method": "bdwp", "pattern": "2:8", "steps": 3, "batch": 16, "seeds": [0, 1]}
+
+
+def codesign(scenario, **sweep):
+    axes = {
+        "train.method": ["dense", "bdwp"],
+        "train.pattern": {"values": ["2:8", "2:4"], "when": "method != 'dense'"},
+        "accelerator.interleave": [2, 4],
+    }
+    made = scenario(axes=axes, set={}, objectives=["maximise accuracy", "energy_j"], **sweep)
+    return made | {"train": TRAIN}
+
+
+def trainings(path):
+    with Store.open(path) as store:
+        return list(
+            store.rows("SELECT training, method, seed, metric FROM accuracy ORDER BY 1, 2, 3")
+        )
+
+
+def test_each_recipe_is_trained_once_with_every_seed(scenario, tmp_path):
+    found = cs.sweep(codesign(scenario), out=tmp_path, processes=1)
+    assert found.points == 6
+    trained = trainings(found.path)
+    assert len(trained) == 3 * 2  # dense, 2:8 and 2:4, two seeds each
+    rows = list(found.rows("method", "pattern", "interleave", "accuracy"))
+    means = {}
+    for row in rows:
+        means.setdefault((row["method"], row["pattern"]), set()).add(row["accuracy"])
+    assert all(len(values) == 1 for values in means.values()) and len(means) == 3
+    by_run = {}
+    for training, method, _, metric in trained:
+        by_run.setdefault((training, method), []).append(metric)
+    assert sorted(v for (v,) in means.values()) == sorted(sum(m) / 2 for m in by_run.values())
+    assert found.best()[0]["accuracy"] == max(row["accuracy"] for row in rows)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    again = cs.sweep(codesign(scenario), out=tmp_path, processes=1)
+    assert (again.evaluated, trainings(again.path)) == (0, trained)
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+
+
+def test_a_search_may_look_for_accuracy(scenario, tmp_path):
+    sampler = {"kind": "nsga2", "points": 4, "batch": 4}
+    found = cs.sweep(codesign(scenario, sampler=sampler), out=tmp_path, processes=1)
+    assert found.points == 4 and found.best()[0]["accuracy"] is not None

@@ -1,0 +1,302 @@
+"""Sweeps from scenario to store: figures, resuming, several processes, kills, interruptions."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+import cosparse as cs
+from cosparse.flow.scenario import load_scenario
+from cosparse.flow.sweep.run import plan
+from cosparse.flow.sweep.store import Store
+from cosparse.flow.sweep.variants import Variants
+from cosparse.spec import CorruptFileError, InputError, RunError, SchemaVersionError
+from hwsim import AcceleratorConfig, EnergyTable, EventCounts, estimate, estimate_area, price, total
+from hwsim.config_vector import CONFIG_FIELDS
+from hwsim.energy import EVENTS
+from tests.sweep.contents import contents
+
+KILLS, NIGHTLY_KILLS = 5, 100
+MANY = {
+    "accelerator.rows": [4, 8],
+    "train.pattern": ["2:4", "2:8"],
+    "accelerator.add_latency": {"range": [1, 4]},
+    "accelerator.dram_bytes_per_cycle": {"range": [2, 16, 2]},
+    "accelerator.interleave": [1, 2, 4],
+    "accelerator.clock_mhz": [100, 200],
+}
+DRIVER = """
+from cosparse.flow.sweep import chunks
+chunks.MOST_GROUPS = 4
+from cosparse.cli import main
+main()
+"""
+
+
+def check_alone(row, workload):
+    """A row of the store against the public functions, one by one."""
+    config = AcceleratorConfig(**{name: row[name] for name in CONFIG_FIELDS})
+    timings = price(workload, config)
+    cycles = total(timings)
+    assert row["cycles"] == cycles
+    phases = ("ff", "bp", "wu", "update", "prune")
+    assert sum(row[f"{phase}_cycles"] for phase in phases) == cycles
+    events = sum((timing.events for timing in timings), EventCounts())
+    assert {name: row[name] for name in EVENTS} == {name: getattr(events, name) for name in EVENTS}
+    energy = estimate(events, cycles, config, EnergyTable.default())
+    assert row["energy_j"] == energy.value_j
+    assert (row["energy_low_j"], row["energy_high_j"]) == (energy.low_j, energy.high_j)
+    assert row["milliseconds"] == cycles / (config.clock_mhz * 1e3)
+    area = estimate_area(config)
+    assert (row["lut"], row["bram36"]) == (area.lut.value, area.bram36.value)
+
+
+def test_every_point_is_what_it_is_alone(scenario, complete):
+    assert (complete.points, complete.refused, complete.evaluated) == (24, 0, 24)
+    with Store.open(complete.path) as store:
+        lowered = Variants(load_scenario(scenario()), store, trust=False)
+        workloads = {p: lowered.of({"train.pattern": p}).workload for p in ("2:4", "2:8")}
+    rows = list(complete.rows())
+    for row in rows:
+        check_alone(row, workloads[row["pattern"]])
+    assert len({row["cycles"] for row in rows}) > 12
+    assert {row["dram_bytes_per_cycle"] for row in rows if row["rows"] == 4} == {16}
+
+
+def test_what_is_there_is_not_computed_again(scenario, complete, tmp_path):
+    folder = shutil.copytree(complete.path.parent, tmp_path / "copy")
+    again = cs.sweep(scenario(), out=folder, processes=1)
+    assert (again.evaluated, again.reused, again.points) == (0, 24, 24)
+    assert contents(folder / "sweep.sqlite") == contents(complete.path)
+    fewer = cs.sweep(scenario(constraints=["interleave > 1"]), out=folder, processes=1)
+    assert (fewer.evaluated, fewer.reused, fewer.left_out["interleave > 1"]) == (0, 12, 12)
+    assert plan(scenario(), out=folder).known == 24
+
+
+def test_processes_give_the_same(scenario, complete, tmp_path):
+    assert cs.sweep(scenario(), out=tmp_path, processes=2).evaluated == 24
+    assert contents(tmp_path / "sweep.sqlite") == contents(complete.path)
+
+
+def test_a_point_that_cannot_run_says_why(scenario, tmp_path):
+    made = scenario(axes={"accelerator.group_max": [4, 16]}, set={"n_max": "group_max"})
+    found = cs.sweep(made, out=tmp_path, processes=1)
+    assert (found.points, found.refused) == (2, 1)
+    refused, fits = found.rows("refused", "cycles")
+    assert "M of 2:8 must divide group_max = 4" in refused["refused"] and refused["cycles"] is None
+    assert fits["refused"] is None and fits["cycles"] > 0
+
+
+def test_dataflows_and_workloads_are_axes(scenario, tmp_path):
+    axes = {"dataflow": ["best", "OS", "WS"], "train.method": ["dense", "bdwp"], "batch": [8, 16]}
+    rows = list(cs.sweep(scenario(axes=axes, set={}), out=tmp_path, processes=1).rows())
+    assert len(rows) == 12
+    cycles = {(r["method"], r["batch"], r["dataflow"]): r["cycles"] for r in rows}
+    for method, batch in (("dense", 8), ("bdwp", 16)):
+        best, *alone = (cycles[method, batch, flow] for flow in ("best", "OS", "WS"))
+        assert best <= min(alone) and alone[0] != alone[1]
+    assert all(row["ws_cycles"] == 0 for row in rows if row["dataflow"] == "OS")
+
+
+def test_presets_and_fields_are_axes_together(scenario, tmp_path):
+    axes = {"accelerator": ["sat-4x4", "sat-8x8"], "accelerator.interleave": [2, 4]}
+    rows = cs.sweep(scenario(axes=axes, set={}), out=tmp_path, processes=1).rows()
+    assert [(row["rows"], row["interleave"]) for row in rows] == [(4, 2), (4, 4), (8, 2), (8, 4)]
+
+
+# --- files and what they print
+
+
+def test_exports_hold_every_point(complete, tmp_path):
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    rows = list(complete.rows())
+    parquet = pyarrow.parquet.read_table(complete.export(tmp_path / "points.parquet")).to_pylist()
+    assert parquet == rows
+    table = pyarrow.csv.read_csv(complete.export(tmp_path / "points.csv")).to_pylist()
+    assert [row["cycles"] for row in table] == [row["cycles"] for row in rows]
+    assert [row["energy_j"] for row in table] == [row["energy_j"] for row in rows]
+    with pytest.raises(InputError, match=r"ending in \.csv or \.parquet, got 'points\.xlsx'"):
+        complete.export(tmp_path / "points.xlsx")
+
+
+def test_the_best_points(complete):
+    rows = list(complete.rows())
+    least = sorted(rows, key=lambda row: (row["milliseconds"] * row["lut"], row["number"]))
+    assert complete.best("milliseconds * lut", 3) == least[:3]
+    assert complete.best("maximise milliseconds", 1)[0]["milliseconds"] == max(
+        row["milliseconds"] for row in rows
+    )
+    text = str(complete)
+    assert "24 points" in text and "24 evaluated" in text and "a second" in text
+    assert complete._repr_html_().count("<tr>") == 6
+    with pytest.raises(InputError, match="unknown column 'time'"):
+        list(complete.rows("time"))
+
+
+# --- damaged and foreign stores
+
+
+def damaged(path):
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 20_000)
+
+
+def foreign(path):
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+
+
+def older(path):
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 0")
+    connection.close()
+
+
+def text(path):
+    path.write_text("no database " * 100)
+
+
+@pytest.mark.parametrize(
+    ("harm", "error", "words"),
+    [
+        (damaged, CorruptFileError, r"damaged .*; move it away \(mv .*\) and sweep again"),
+        (text, CorruptFileError, r"damaged \(file is not a database\); move it away"),
+        (foreign, CorruptFileError, "no store of sweeps; give another --out"),
+        (older, SchemaVersionError, r"schema 1, got 0; move it away .* and sweep again"),
+    ],
+)
+def test_a_bad_store_is_refused_with_a_way_out(scenario, complete, tmp_path, harm, error, words):
+    path = tmp_path / "sweep.sqlite"
+    path.write_bytes(complete.path.read_bytes())
+    harm(path)
+    with pytest.raises(error, match=words):
+        cs.sweep(scenario(), out=tmp_path, processes=1)
+
+
+def test_a_folder_that_cannot_be_made(scenario, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="give another --out"):
+        cs.sweep(scenario(), out=tmp_path / "file" / "folder", processes=1)
+
+
+# --- kills
+
+
+@pytest.fixture(scope="module")
+def many(scenario, tmp_path_factory):
+    """(file of a sweep of several hundred points, what its store holds when nothing disturbs it)."""
+    folder = tmp_path_factory.mktemp("many")
+    path = folder / "many.yaml"
+    path.write_text(json.dumps(scenario(axes=MANY)))
+    found = cs.sweep(str(path), out=folder / "whole", processes=1)
+    assert found.points == found.evaluated == 2 * 2 * 4 * 8 * 3 * 2
+    return path, found.path
+
+
+def start(scenario_file, folder, processes=1, **more):
+    command = [sys.executable, "-c", DRIVER, "sweep", str(scenario_file), "--out", str(folder)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(
+        [*command, "--processes", str(processes), "--best", "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+def count(path):
+    """Points in a store that somebody writes to."""
+    if not path.is_file():
+        return 0
+    connection = sqlite3.connect(path, timeout=30)
+    try:
+        return connection.execute("SELECT count(*) FROM point").fetchone()[0]
+    except sqlite3.OperationalError:  # the tables are not there yet
+        return 0
+    finally:
+        connection.close()
+
+
+def kill_somewhere(process, path, rng, wanted):
+    """Kill -9 after some points more than were there, at a random moment; whether it was in time."""
+    before = count(path)
+    while process.poll() is None and count(path) < before + wanted:
+        time.sleep(0.005)
+    time.sleep(rng.random() * 0.05)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+def check_kills(many, folder, kills, seed):
+    scenario_file, whole = many
+    path, rng, killed = folder / "sweep.sqlite", random.Random(seed), 0
+    for number in range(kills):
+        process = start(scenario_file, folder, processes=2 if number % 5 == 4 else 1)
+        killed += kill_somewhere(process, path, rng, rng.randint(0, 60))
+        process.communicate()
+    process = start(scenario_file, folder)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert contents(path) == contents(whole)
+    return killed, output
+
+
+def test_a_killed_sweep_goes_on_where_it_was(many, tmp_path):
+    killed, output = check_kills(many, tmp_path, KILLS, seed=0)
+    assert killed >= KILLS - 1
+    evaluated = int(output.splitlines()[1].split()[0].replace(",", ""))
+    assert evaluated < 768  # the last run found what the others had finished
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(NIGHTLY_KILLS // 10))
+def test_kills_at_a_hundred_moments(many, tmp_path, seed):
+    check_kills(many, tmp_path, 10, seed)
+
+
+def test_two_processes_write_at_once(many, tmp_path):
+    scenario_file, whole = many
+    both = [start(scenario_file, tmp_path) for _ in range(2)]
+    for process in both:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert contents(tmp_path / "sweep.sqlite") == contents(whole)
+
+
+def test_ctrl_c_keeps_what_is_finished(many, tmp_path):
+    process = start(many[0], tmp_path, processes=2, start_new_session=True)
+    path = tmp_path / "sweep.sqlite"
+    while process.poll() is None and count(path) == 0:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "finished points are kept, the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert count(path) > 0
+
+
+def test_a_worker_that_dies_is_told(scenario, tmp_path, monkeypatch):
+    from cosparse.flow.sweep import executors
+
+    ask = executors._Worker.ask
+
+    def die(self, chunk, workload):
+        self._process.kill()
+        return ask(self, chunk, workload)
+
+    monkeypatch.setattr(executors._Worker, "ask", die)
+    with pytest.raises(RunError, match="a worker process ended with code -9"):
+        cs.sweep(scenario(), out=tmp_path, processes=2)

@@ -1,0 +1,189 @@
+"""Axes and spaces: which points there are, against plain loops over the same rules."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from cosparse.flow.scenario import load_scenario
+from cosparse.flow.sweep.axes import Axis, check_values, expand
+from cosparse.flow.sweep.definition import define
+from cosparse.flow.sweep.samplers import hypercube_points, random_points
+from cosparse.flow.sweep.space import area_of
+from cosparse.spec import ConfigError, InputError, ScenarioError
+from hwsim import AcceleratorConfig, estimate_area
+from hwsim.area import RESOURCES, AreaTable
+from hwsim.config_vector import CONFIG_FIELDS, config_vector
+
+FREE = {
+    "accelerator.rows": {"log": [2, 32]},
+    "accelerator.cols": [4, 8, 16],
+    "accelerator.interleave": {"range": [1, 7, 3]},
+    "accelerator.accumulator_kib": [1, 8, 64],
+    "accelerator.add_latency": {"values": [2, 4], "when": "interleave > 1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ([3, 1], (3, 1)),
+        ({"range": [1, 4]}, (1, 2, 3, 4)),
+        ({"range": [1, 8, 3]}, (1, 4, 7)),
+        ({"range": [0.1, 0.3, 0.1]}, (0.1, 0.2, pytest.approx(0.3))),
+        ({"log": [1, 16]}, (1, 2, 4, 8, 16)),
+        ({"log": [1, 90, 9]}, (1, 9, 81)),
+        ({"values": ["a"], "when": "rows > 1"}, ("a",)),
+    ],
+)
+def test_expansion(given, values):
+    assert expand(given) == values
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "expected 1 to"),
+        ([1, 1], "each value once, got 1 twice"),
+        ({"range": [4, 1]}, "expected first <= last, got 4 and 1"),
+        ({"range": [1, 1e9]}, "at most 100,000 values"),
+        ({"range": [1, 2, 0]}, "a step above 0"),
+        ({"log": [0, 8]}, "first above 0"),
+        ({"log": [1, 8, 1]}, "factor above 1"),
+        ({"range": [1, 2], "log": [1, 2]}, "got range and log"),
+        ({"form": [1]}, "unknown key 'form'"),
+        ({"range": 3}, "range: expected a list, got 3"),
+    ],
+)
+def test_expansion_refuses(given, words):
+    with pytest.raises(InputError, match=words):
+        expand(given)
+
+
+def test_values_are_those_of_the_field():
+    with pytest.raises(InputError, match="expected a power of two from 2 to 128, got 12"):
+        check_values("accelerator.rows", [8, 12])
+    with pytest.raises(InputError, match="unknown accelerator preset 'sat-9x9'"):
+        check_values("accelerator", ["sat-9x9"])
+
+
+def legal_configs(axes, derived, allowed):
+    """By plain loops: what `AcceleratorConfig` accepts and `allowed` holds for."""
+    found = []
+    for values in product(*(expand(given) for given in axes.values())):
+        fields = dict(zip((path.partition(".")[2] for path in axes), values, strict=True))
+        if not fields["interleave"] > 1:
+            if fields["add_latency"] != 2:
+                continue
+            del fields["add_latency"]
+        fields |= derived(fields)
+        try:
+            config = AcceleratorConfig.preset("sat-8x8", **fields)
+        except ConfigError:
+            continue
+        if allowed(config):
+            found.append(tuple(config_vector(config).tolist()))
+    return found
+
+
+def points_of(definition):
+    parts = [definition.space.resolve(codes) for codes in definition.space.grid()]
+    return [part[0] for part in parts], sum(sum(part[1].values()) for part in parts)
+
+
+def test_a_grid_has_every_legal_point_once(scenario):
+    lut = AreaTable.default().device("VU9P")["lut"]
+
+    def allowed(config):
+        return estimate_area(config).lut.value <= 0.05 * lut and config.rows != 16
+
+    made = scenario(
+        axes=FREE,
+        set={"sore_lanes": "min(4, 2 * rows)", "wuve_lanes": "4"},
+        constraints=["lut <= 0.05 * VU9P.lut", "rows != 16"],
+    )
+    blocks, left_out = points_of(define(load_scenario(made)))
+    found = [tuple(row) for block in blocks for row in block.configs.tolist()]
+    expected = legal_configs(
+        FREE, lambda f: {"sore_lanes": min(4, 2 * f["rows"]), "wuve_lanes": 4}, allowed
+    )
+    assert sorted(found) == sorted(expected) and len(set(found)) == len(found) > 20
+    assert left_out + len(found) == 5 * 3 * 3 * 3 * 2
+    numbers = np.concatenate([block.numbers for block in blocks])
+    assert len(set(numbers.tolist())) == len(numbers)
+
+
+def test_area_of_many_is_that_of_each():
+    configs = [
+        AcceleratorConfig.preset("sat-8x8", rows=rows, interleave=interleave)
+        for rows in (8, 16) for interleave in (1, 4)
+    ]  # fmt: skip
+    found = area_of(np.stack([*map(config_vector, configs)]))
+    for row, config in zip(found.tolist(), configs, strict=True):
+        assert row == [getattr(estimate_area(config), name).value for name in RESOURCES]
+
+
+def test_random_points_are_different_legal_and_of_their_seed(scenario):
+    space = define(load_scenario(scenario(axes=FREE, set={}))).space
+    first, _ = random_points(space, 40, 7)
+    again, _ = random_points(space, 40, 7)
+    other, _ = random_points(space, 40, 8)
+    assert len({tuple(row) for row in first.configs.tolist()}) == 40
+    assert (first.configs == again.configs).all() and (first.configs != other.configs).any()
+    for row in first.configs.tolist():
+        AcceleratorConfig(**dict(zip(CONFIG_FIELDS, row, strict=True)))
+    more, _ = random_points(space, 10_000, 7)
+    everything = sum(len(space.resolve(codes)[0]) for codes in space.grid())
+    assert len(more) == everything
+
+
+def test_a_hypercube_covers_every_axis(scenario):
+    axes = {
+        "accelerator.clock_mhz": {"range": [100, 109]},
+        "accelerator.outstanding": [1, 2, 4, 8, 16],
+    }
+    space = define(load_scenario(scenario(axes=axes, set={}))).space
+    points, _ = hypercube_points(space, 10, 1)
+    columns = dict(zip(CONFIG_FIELDS, points.configs.T.tolist(), strict=True))
+    assert sorted(columns["clock_mhz"]) == list(range(100, 110))
+    assert sorted(columns["outstanding"]) == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16]
+
+
+def test_names_of_axes():
+    assert Axis("accelerator.rows", (1,)).name == "rows"
+    assert Axis("train.pattern", ("2:8",)).name == "pattern"
+    assert Axis("train.batch", (8,)).name == "train.batch"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ({"axes": {}}, "sweep.axes: expected a"),
+        ({"axes": {"accelerator.row": [4]}}, "unknown axis 'accelerator.row', did you mean 'acc"),
+        ({"axes": {"accelerator.rows": [4, 5]}}, "sweep.axes.accelerator.rows: expected a power of"),
+        ({"axes": {"train.pattern": ["2:4", "4:2"]}}, "sweep.axes.train.pattern: "),
+        ({"axes": {"model": ["resnet9", "resnet8"]}}, "unknown model 'resnet8'"),
+        ({"axes": {"batch": [0]}}, "expected at least 1, got 0"),
+        ({"axes": {"accelerator.rows": {"values": [4], "when": "col > 2"}}}, "unknown name 'col'"),
+        ({"set": {"colums": "rows"}}, "unknown accelerator field 'colums'"),
+        ({"set": {"cols": "row"}}, "unknown name 'row'"),
+        ({"set": {"rows": "cols"}}, "expected a field that is no axis"),
+        ({"constraints": ["lutt < 3"]}, "unknown name 'lutt', did you mean 'lut'"),
+        ({"objectives": ["energy"]}, "unknown name 'energy', did you mean"),
+        ({"sampler": "nsga3"}, "unknown sampler 'nsga3'"),
+        ({"sampler": "random"}, "expected 'points', how many 'random' takes"),
+        ({"sampler": {"kind": "nsga2", "points": 9}}, "expected 'objectives' for 'nsga2'"),
+        ({"sampler": {"points": 9}}, "expected no number of points with 'grid'"),
+        ({"objectives": ["maximise accuracy"]}, "expected a scenario that trains"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_before_anything_runs(scenario, sweep, words):
+    with pytest.raises(ScenarioError, match=words):
+        load_scenario(scenario(**sweep))
+
+
+def test_a_scenario_without_a_sweep(scenario):
+    plain = scenario()
+    del plain["sweep"]
+    with pytest.raises(ScenarioError, match="expected the key 'sweep' with its axes"):
+        define(load_scenario(plain))
