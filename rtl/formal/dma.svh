@@ -1,8 +1,8 @@
 // Proof of dma.sv: a request that is offered waits for its grant and does not change, reads and writes
 // are never offered together, and at most Outstanding bursts are in flight.
 //
-// Assumed: the memory answers only what was granted; a start of a program finds the port quiet. Not
-// proved: the write data and their order, which tb/axi_checker.sv asserts in simulation.
+// Assumed: the memory answers only what was granted; a start of a program finds the port quiet. Write data
+// and their order: dma_write.svh.
 
 logic [9:0] reads, writes;  // granted and not answered
 logic was_ar, was_aw;
