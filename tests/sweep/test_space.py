@@ -1,5 +1,6 @@
 """Axes and spaces: which points there are, against plain loops over the same rules."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -114,10 +115,24 @@ def test_a_grid_has_every_legal_point_once(scenario):
 
 
 def test_area_of_many_is_that_of_each():
-    configs = [
-        AcceleratorConfig.preset("sat-8x8", rows=rows, interleave=interleave)
-        for rows in (8, 16) for interleave in (1, 4)
-    ]  # fmt: skip
+    """Each field differs once: an estimate that is shared too widely would be told."""
+    base = AcceleratorConfig.preset("sat-8x8", n_max=8)
+    other = {
+        **{
+            name: 2 * getattr(base, name)
+            for name in ("rows", "cols", "activation_kib", "weight_kib")
+        },
+        **{name: getattr(base, name) // 2 for name in ("n_max", "interleave", "add_latency")},
+        "group_max": 8,
+        "mul_latency": 4,
+        "act_values_per_row_cycle": 4,
+        "accumulator_kib": 32,
+        "dram_bytes_per_cycle": 4,
+        "clock_mhz": 100,
+        "sore_lanes": 4,
+        "wuve_lanes": 4,
+    }
+    configs = [base, *(replace(base, **{name: value}) for name, value in other.items())]
     found = area_of(np.stack([*map(config_vector, configs)]))
     for row, config in zip(found.tolist(), configs, strict=True):
         assert row == [getattr(estimate_area(config), name).value for name in RESOURCES]

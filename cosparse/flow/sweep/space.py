@@ -4,7 +4,7 @@ A point is a row of codes, one for each axis: the position of its value. No obje
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cosparse.spec.errors import InputError
-from hwsim.area import RESOURCES, AreaModel, AreaTable
+from hwsim.area import ELEMENT, FITTED, RESOURCES, AreaModel, AreaTable, bram36
 from hwsim.config import AcceleratorConfig
 from hwsim.config_vector import CONFIG_FIELDS, CONFIG_POSITION, config_vector
 from hwsim.rules import CROSS_RULES, FIELDS
@@ -258,25 +258,37 @@ def devices() -> dict[str, int]:
     }
 
 
-_AREA_FIELDS = ("rows", "cols", "group_max", "n_max", "mul_latency", "add_latency", "interleave",
-                "act_values_per_row_cycle", "activation_kib", "weight_kib", "accumulator_kib")  # fmt: skip
-_AREA_COLUMNS = [CONFIG_POSITION[name] for name in _AREA_FIELDS]
+_FITTED = [CONFIG_POSITION[name] for name in ("rows", "cols", "group_max", "n_max", *ELEMENT[1:])]
+_BRAM = [CONFIG_POSITION[name] for name in ("rows", "cols", "act_values_per_row_cycle",
+                                            "activation_kib", "weight_kib", "accumulator_kib")]  # fmt: skip
+"""Fields that resources depend on."""
 
 
 def area_of(configs: Configs) -> npt.NDArray[np.int64]:
-    """(points, RESOURCES) by `hwsim.area`; equal arrays are estimated once."""
-    found = np.zeros((len(configs), len(RESOURCES)), np.int64)
-    if not len(configs):
-        return found
+    """(points, RESOURCES) by `hwsim.area`; equal arrays and equal scratchpads are estimated once."""
     model = _area_model()
-    different, first, place = np.unique(
-        configs[:, _AREA_COLUMNS], axis=0, return_index=True, return_inverse=True
-    )
-    rows = np.zeros((len(different), len(RESOURCES)), np.int64)
+
+    def fitted(config: AcceleratorConfig) -> list[int]:
+        area = model.estimate(config)
+        return [getattr(area, name).value for name in FITTED]
+
+    arrays = _for_different(configs, _FITTED, fitted, len(FITTED))
+    blocks = _for_different(configs, _BRAM, lambda config: [bram36(config)], 1)
+    return np.concatenate([arrays, blocks], axis=1)
+
+
+def _for_different(
+    configs: Configs,
+    columns: Sequence[int],
+    estimate: Callable[[AcceleratorConfig], list[int]],
+    width: int,
+) -> npt.NDArray[np.int64]:
+    """(points, width): the estimate of each point, made once for points that are equal in `columns`."""
+    _, first, place = np.unique(configs[:, columns], axis=0, return_index=True, return_inverse=True)
+    rows = np.zeros((len(first), width), np.int64)
     for number, position in enumerate(first.tolist()):
         fields = dict(zip(CONFIG_FIELDS, configs[position].tolist(), strict=True))
-        area = model.estimate(AcceleratorConfig(**fields))
-        rows[number] = [getattr(area, name).value for name in RESOURCES]
+        rows[number] = estimate(AcceleratorConfig(**fields))
     return rows[place.ravel()]
 
 
