@@ -93,7 +93,7 @@ async def prunes(dut) -> None:
     bench = Bench(dut, config, source)
     await bench.reset()
     done = 0
-    for batch in source.batches(all_cases(source, given["count"]), LIST):
+    for batch in source.batches(all_cases(source, given["count"], given.get("planned", 0)), LIST):
         await bench.run(batch)
         done += len(batch)
     if met.counting():

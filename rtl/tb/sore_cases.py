@@ -33,6 +33,9 @@ _SPECIAL = np.array(
 )
 """Zeros, subnormals and their neighbours, largest numbers, infinities, NaNs with payloads."""
 
+_PLANNED = ((1, 2), (2, 4), (2, 8), (1, 8), (2, 16), (4, 4))
+"""(n, m) of tests/rtl/coverage/plan.py."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -104,6 +107,17 @@ class Source:
             n, m = patterns[self._random.integers(len(patterns))]
             yield self._case(n, m, int(self._random.integers(2)), self._size(5 * m))
 
+    def planned(self, count: int) -> Iterator[Case]:
+        """Patterns that networks use; lanes and groups are whole in half of the cases."""
+        for _ in range(count):
+            n, m = _PLANNED[self._random.integers(len(_PLANNED))]
+            lanes, depth = self._config.sore_lanes, m
+            sizes = [
+                unit * self._size(4) if self._random.random() < 0.5 else self._size(5 * unit)
+                for unit in (lanes, depth)
+            ]
+            yield self._case(n, m, int(self._random.integers(2)), sizes[1], sizes[0])
+
     def batches(self, cases: Iterable[Case], limit: int = 40) -> Iterator[list[Case]]:
         """The cases in lists, the results of each list on words of their own.
 
@@ -124,8 +138,10 @@ class Source:
         if batch:
             yield batch
 
-    def _case(self, n: int, m: int, transpose: int, reduction: int) -> Case:
-        lanes = self._size(4 * self._config.sore_lanes)
+    def _case(
+        self, n: int, m: int, transpose: int, reduction: int, lanes: int | None = None
+    ) -> Case:
+        lanes = lanes or self._size(4 * self._config.sore_lanes)
         rows, columns = (lanes, reduction) if transpose else (reduction, lanes)
         spare = int(self._random.choice([0, 0, 1, 2]))
         source_words = ceil_div(columns, self._config.activation_lanes)
@@ -207,6 +223,6 @@ def result(case: Case, plane: Bits, config: AcceleratorConfig) -> Bits:
     return rows.reshape(case.result_rows(), words * config.cols)[:, :lanes].astype(np.uint16)
 
 
-def all_cases(source: Source, count: int) -> Iterator[Case]:
-    """Every pattern, then `count` random cases."""
-    return chain(source.every_pattern(), source.anything(count))
+def all_cases(source: Source, count: int, planned: int = 0) -> Iterator[Case]:
+    """Every pattern, then `count` random cases, then `planned` of the plan of coverage."""
+    return chain(source.every_pattern(), source.anything(count), source.planned(planned))

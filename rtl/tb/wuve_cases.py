@@ -200,7 +200,10 @@ def _single_bits(values: Any) -> Any:
 
 
 def contents(rng: Random, shape: tuple[int, ...], kind: str) -> Any:
-    """Bits. plain: FP32 about 1; wide: every exponent; special: corners; any: of 16 bits."""
+    """Bits. plain: FP32 about 1; wide: every exponent; huge: sums overflow; special: corners.
+
+    any: of 16 bits.
+    """
     random = np.random.default_rng(rng.getrandbits(32))
     if kind == "any":
         return random.integers(0, 1 << 16, shape, np.uint16)
@@ -209,12 +212,15 @@ def contents(rng: Random, shape: tuple[int, ...], kind: str) -> Any:
     if kind == "wide":
         signs = random.integers(0, 2, shape, np.uint32) << np.uint32(31)
         return random.integers(0, 0x7F800000, shape, np.uint32) | signs
+    if kind == "huge":
+        signs = random.integers(0, 2, shape, np.uint32) << np.uint32(31)
+        return random.integers(0x7E000000, 0x7F800000, shape, np.uint32) | signs
     corners = np.array(SPECIAL, np.uint32)[random.integers(0, len(SPECIAL), shape)]
     anything = random.integers(0, 1 << 32, shape, np.uint32)
     return np.where(random.random(shape) < 0.7, corners, anything)
 
 
-KINDS = ("plain", "wide", "special")
+KINDS = ("plain", "wide", "special", "huge")
 """Of ACC."""
 
 

@@ -19,9 +19,16 @@ def test_scratchpad():
     cosim.simulate(design, "ram_bench", arguments={"cycles": 3000, "shared": False, "side": True})
 
 
-@pytest.mark.parametrize("wide", [1, 4])
-def test_scratchpad_pair(wide):
-    sizes = {"half_words": 21, "lanes": 2, "lane_bits": 8, "wide": wide, "readers": 2, "writers": 3}
+@pytest.mark.parametrize(
+    ("wide", "lanes", "lane_bits"),
+    [
+        *((1, 2, 8), (4, 2, 8)),
+        *(pytest.param(*sizes, marks=pytest.mark.nightly) for sizes in ((2, 16, 16), (16, 2, 4))),
+    ],
+)
+def test_scratchpad_pair(wide, lanes, lane_bits):
+    sizes = {"half_words": 21, "lanes": lanes, "lane_bits": lane_bits, "wide": wide}
+    sizes |= {"readers": 2, "writers": 3}
     names = {name: "".join(part.title() for part in name.split("_")) for name in sizes}
     design = cosim.Design("scratchpad_pair", {names[name]: value for name, value in sizes.items()})
     cosim.simulate(design, "scratchpad_bench", arguments={"cycles": 4000, **sizes})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hwsim import engine
-from hwsim.constants import INSTRUCTION_BYTES, SEMAPHORE_MAX
+from hwsim.constants import INSTRUCTION_BYTES, SEMAPHORE_MAX, SEMAPHORES
 from hwsim.cosim import Design
 from hwsim.cosim.accelerator import Case, RtlResult, run_programs
 from hwsim.host import Counter, Error
@@ -132,10 +132,14 @@ FAULTS = [
     Fault("a write that answers SLVERR", Unit.DMA,
           listed(*bank(), transfer(Op.STORE, 0x800)),
           Error.BUS, 0x840, may_write=(0x800, 0x900), fault=0x840),
-    Fault("too many tokens", Unit.WUVE,
-          listed(*(Instruction(Op.CONFIG, {"unit": Unit.WUVE, "bank": 0, "register": 0,
-                                           "value0": 0, "value1": 0}, signal=1),) * (SEMAPHORE_MAX + 1)),
-          Error.SEMAPHORE),
+    *(
+        Fault(f"too many tokens of semaphore {semaphore}", Unit.WUVE,
+              listed(*(Instruction(Op.CONFIG, {"unit": Unit.WUVE, "bank": 0, "register": 0,
+                                               "value0": 0, "value1": 0}, signal=1 << semaphore),)
+                     * (SEMAPHORE_MAX + 1)),
+              Error.SEMAPHORE)
+        for semaphore in range(SEMAPHORES)
+    ),
     Fault("a token that never comes", Unit.STCE,
           listed(*configure(Unit.STCE, 0, {})[:1],
                  Instruction(Op.CONFIG, {"unit": Unit.STCE, "bank": 0, "register": 0,

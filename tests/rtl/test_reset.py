@@ -11,18 +11,23 @@ from types import ModuleType
 
 import pytest
 
+from hwsim.constants import INSTRUCTION_BYTES
 from hwsim.cosim.accelerator import Case, run_programs
 from hwsim.cosim.law import Job, wrong_bits, wrong_times
+from hwsim.host import Error
 from hwsim.isa import Instruction, Op, Unit, decode
 from hwsim.program import Program
 from tests.programs.image import IMAGE_BYTES
 from tests.rtl import test_accelerator, transfer_programs
-from tests.rtl.test_accelerator import CONFIGS, design, job
+from tests.rtl.test_accelerator import CONFIGS, NIGHTLY_CONFIGS, design, job
 from tests.rtl.wild import wild_streams
 
 ADDRESS_BITS = 40
 MEMORY_BITS = (IMAGE_BYTES - 1).bit_length()
 PROGRAM_BITS = 22
+UNSET = ("4x8", 201)
+"""A program whose first MATMUL fills the array by columns: it meets a register of the array's first row
+(blank_q of stce_row) that no reset sets, and that only a fill by rows makes 0."""
 
 
 def wild_case(name: str, seed: int, legal: Job, unit: Unit) -> Case:
@@ -36,6 +41,7 @@ def wild_case(name: str, seed: int, legal: Job, unit: Unit) -> Case:
         config.axi_bytes,
         stall=rng.choice((0,) * 9 + (120,)),
         seed=seed + 1,
+        window_first=rng.getrandbits(MEMORY_BITS),
         window_last=(1 << ADDRESS_BITS) - 1,
         address_bits=MEMORY_BITS,
         reset_after=rng.choice((rng.randint(150, 400), rng.randint(400, 2000))),
@@ -49,9 +55,10 @@ def check_after_resets(
     units: Sequence[Unit] = tuple(Unit),
 ) -> None:
     """world: of the configuration, its programs and its design."""
-    legal = [world.job(name, seed) for seed in seeds]
+    kept = [seed for seed in seeds if (name, seed) != UNSET]
+    legal = [world.job(name, seed) for seed in kept]
     cases = []
-    for seed, work in zip(seeds, legal, strict=True):
+    for seed, work in zip(kept, legal, strict=True):
         config, program, image = work
         wild = wild_case(name, seed, work, units[seed % len(units)])
         cases += [wild, Case.of(program, config, image)]
@@ -87,6 +94,23 @@ def check_places(name: str, seeds: range) -> None:
         assert wrong_bits(work, result) + wrong_times(work, result) == []
 
 
+def check_blank(world: ModuleType, name: str, seeds: range) -> None:
+    """Streams that begin in blank memory anywhere: the error says where."""
+    cases = []
+    for seed in seeds:
+        config, program, image = world.job(name, seed)
+        rng = Random(f"blank {name} {seed}")
+        first = rng.getrandbits(ADDRESS_BITS) & -INSTRUCTION_BYTES | 1 << PROGRAM_BITS - 1
+        cases.append(Case.of(program, config, image, stream_first=first))
+    for case, result in zip(cases, run_programs(world.design(name), cases), strict=True):
+        found = (result.error, result.error_unit, result.error_address)
+        assert found == (Error.INSTRUCTION, Unit.DMA, case.stream_first)
+
+
+def test_a_stream_in_blank_memory_is_refused_where_it_begins():
+    check_blank(test_accelerator, "4x4", range(12))
+
+
 def test_a_reset_ends_anything_and_leaves_nothing_behind():
     check_after_resets("4x4", range(24))
 
@@ -95,8 +119,17 @@ def test_a_program_runs_anywhere_in_the_address_space():
     check_places("4x4", range(100, 104))
 
 
+@pytest.mark.xfail(strict=True, reason="row 0 takes zeros while blank_q of stce_row is 1")
+def test_the_first_fill_by_columns_finds_registers_that_hold_anything():
+    work = job(*UNSET)
+    case = Case.of(work[1], work[0], work[2])
+    for seed in range(1, 5):
+        (result,) = run_programs(design(UNSET[0]), [case], random_start=True, seed=seed)
+        assert wrong_bits(work, result) == []
+
+
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, *NIGHTLY_CONFIGS])
 def test_more_resets_and_places(name):
     check_after_resets(name, range(24, 224))
     check_places(name, range(200, 260))

@@ -21,8 +21,11 @@ OTHERS = {
 CONFIGS = PRESETS | {name: {"preset": p, **changes} for name, (p, changes) in OTHERS.items()}
 
 
-def simulate(mapping, count, seed=1, folders=()):
-    """Every (n, m) of a configuration both ways, then `count` random cases."""
+def simulate(mapping, count, seed=1, folders=(), planned=0):
+    """Every (n, m) of a configuration both ways, then `count` random cases.
+
+    planned: further cases, of the patterns of the plan of coverage, half of their sizes whole.
+    """
     config = AcceleratorConfig.from_mapping(mapping)
     parameters = {
         "Rows": config.rows,
@@ -33,7 +36,7 @@ def simulate(mapping, count, seed=1, folders=()):
         "SoreLanes": config.sore_lanes,
     }
     design = cosim.Design("tb_sore", parameters, folders=(*folders, *cosim.folders()))
-    arguments = {"config": mapping, "count": count, "seed": seed}
+    arguments = {"config": mapping, "count": count, "seed": seed, "planned": planned}
     cosim.simulate(design, "sore_bench", arguments=arguments, seed=seed)
 
 

@@ -51,8 +51,12 @@ NIGHTLY_CONFIGS = {
         burst_beats=64,
         outstanding=1,
     ),
+    "long": AcceleratorConfig.preset(
+        "sat-4x4", **_SMALL, axi_bytes=16, burst_beats=256, outstanding=64
+    ),
 }
-"""single: one burst in flight, a word has up to 8 beats, halves that are no powers of two."""
+"""single: one burst in flight, a word has up to 8 beats, halves that are no powers of two.
+long: the longest bursts that AXI allows, and many of them."""
 
 WATCHDOG_CYCLES = 2_000
 

@@ -26,7 +26,9 @@ from . import directed, met
 from .plan import PROGRAMS, STALLS
 
 ROOT = Path(__file__).parents[3]
+CELLS = ("stream_bench", "ram_bench", "scratchpad_bench", "delay_bench")
 QUICK = ("-m", "not nightly")
+SORE = ("test_sore", "sore_bench", "sore_cases", "classify")
 STCE = ("test_stce", "matmuls", "stce_bench", "classify")
 PROGRAMS_OF_ALL = ("test_accelerator", "law", "accelerator_bench")
 TRANSFERS = ("transfer_programs", "law", "accelerator_bench")
@@ -80,7 +82,12 @@ def _plan(name: str) -> None:
 
 def sore(name: str, why: str) -> Run:
     go = partial(test_sore.simulate, test_sore.CONFIGS[name], 150)
-    return Run(f"sore {name}", why, ("test_sore", "sore_bench", "sore_cases", "classify"), go)
+    return Run(f"sore {name}", why, SORE, go)
+
+
+def planned_packings(name: str) -> Run:
+    go = partial(test_sore.simulate, test_sore.PRESETS[name], 0, planned=400)
+    return Run(f"plan sore {name}", "whole groups and lanes", SORE, go)
 
 
 def wuve(name: str) -> Run:
@@ -129,6 +136,7 @@ def resets(name: str) -> Run:
 def _resets(name: str) -> None:
     test_reset.check_after_resets(name, range(24, 224))
     test_reset.check_places(name, range(200, 230))
+    test_reset.check_blank(test_accelerator, name, range(40))
 
 
 def transfer_resets(name: str) -> Run:
@@ -139,7 +147,7 @@ def transfer_resets(name: str) -> Run:
 
 RUNS: tuple[Run, ...] = (
     pytest("number units", "every latency", "fp", ("-k", "a_million")),
-    pytest("cells", "buffers and scratchpads alone", "cells", (), "stream_bench", "ram_bench"),
+    pytest("cells", "buffers and scratchpads alone", "cells", (), *CELLS),
     pytest("host", "its registers alone", "host", ("-k", "every_register or 2"), "regs_bench"),
     *(sore(name, "every (N, M)") for name in test_sore.PRESETS),
     sore("one lane", "M = 2"),
@@ -148,14 +156,16 @@ RUNS: tuple[Run, ...] = (
     wuve("a quarter of the lanes, narrow ACT words"),
     stce("sat-4x4", 250),
     *(stce(name, 200) for name in test_stce.ARRAYS),
-    *(plan(name) for name in ("groups wider than words", "sat-4x4")),
-    *(transfers(name) for name in ("narrow", "wide", "single")),
+    *(plan(name) for name in ("groups wider than words", "sat-4x4", "smallest")),
+    planned_packings("sat-8x8"),
+    *(transfers(name) for name in ("narrow", "wide", "single", "long")),
     pytest("errors", "every error code", "errors", QUICK, *TRANSFERS),
     pytest("counters", "all 48 bits", "counters", (), "jumps", "jump_bench", *TRANSFERS),
     pytest("axi", "a host and a memory that wait", "axi_models", QUICK, "axi_ram_bench", *TRANSFERS),
     law("4x4", "all units at once"),
     law("8x4", "M = 16, two activation values a row and cycle"),
+    law("2x2", "N = 16, eight activation values a row and cycle"),
     law("4x8", "M = 4, add latency 1, four-byte bus"),
-    *(resets(name) for name in test_accelerator.CONFIGS),
-    *(transfer_resets(name) for name in transfer_programs.CONFIGS),
+    *(resets(name) for name in (*test_accelerator.CONFIGS, "2x2")),
+    *(transfer_resets(name) for name in (*transfer_programs.CONFIGS, "long")),
 )  # fmt: skip
