@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from hwsim import AcceleratorConfig
+from hwsim.cosim.accelerator import Case, run_programs
+from hwsim.cosim.law import wrong_bits, wrong_times
 from hwsim.host import Counter
 from hwsim.isa import Unit
 from tests.programs.coverage import EVENTS, Coverage
@@ -32,6 +34,7 @@ SORE = ("test_sore", "sore_bench", "sore_cases", "classify")
 STCE = ("test_stce", "matmuls", "stce_bench", "classify")
 PROGRAMS_OF_ALL = ("test_accelerator", "law", "accelerator_bench")
 TRANSFERS = ("transfer_programs", "law", "accelerator_bench")
+LONG_SEEDS, LONG_CYCLES = 24, 50_000
 WAY_SEEDS = 1500
 """Drawn for each way of the plan; those that add nothing are not simulated."""
 
@@ -139,6 +142,21 @@ def _resets(name: str) -> None:
     test_reset.check_blank(test_accelerator, name, range(40))
 
 
+def long_resets(name: str) -> Run:
+    files = ("test_reset", "wild", *PROGRAMS_OF_ALL)
+    why = "loops that count far, cut short late"
+    return Run(f"long resets {name}", why, files, partial(_long_resets, name))
+
+
+def _long_resets(name: str) -> None:
+    for seed in range(LONG_SEEDS):
+        config, program, image = work = test_accelerator.job(name, seed)
+        wild = test_reset.wild_case(f"long {name}", seed, work, tuple(Unit)[1 + seed % 3])
+        cases = [replace(wild, reset_after=LONG_CYCLES), Case.of(program, config, image)]
+        result = run_programs(test_accelerator.design(name), cases)[1]
+        assert wrong_bits(work, result) + wrong_times(work, result) == []
+
+
 def transfer_resets(name: str) -> Run:
     go = partial(test_reset.check_after_resets, name, range(400), transfer_programs, [Unit.DMA])
     files = ("test_reset", "wild", *TRANSFERS)
@@ -167,5 +185,6 @@ RUNS: tuple[Run, ...] = (
     law("2x2", "N = 16, eight activation values a row and cycle"),
     law("4x8", "M = 4, add latency 1, four-byte bus"),
     *(resets(name) for name in (*test_accelerator.CONFIGS, "2x2")),
+    long_resets("4x4"),
     *(transfer_resets(name) for name in (*transfer_programs.CONFIGS, "long")),
 )  # fmt: skip
