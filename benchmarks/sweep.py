@@ -4,8 +4,7 @@ python benchmarks/sweep.py [--scenario NAME] [--out FOLDER] [--processes 2] [--c
 
 Runs the sweep, prints its rate, CPU time, the memory of all its processes and the size of the store; then
 recomputes points drawn at random, one by one with `hwsim.price`, and compares every figure. CPU time does not
-depend
-on what else the machine does, the wall time does.
+depend on what else the machine does, the wall time does.
 """
 
 import argparse
@@ -97,14 +96,12 @@ def check(scenario: str, path: Path, count: int, seed: int = 0) -> int:
     different, workloads = 0, {}
     with Store.open(path) as store:
         variants = Variants(load_scenario(scenario), store, trust=False)
-        (row,) = store.rows(
-            "SELECT id, (SELECT count(*) FROM sample WHERE sweep = sweep.id) FROM sweep"
-        )
-        sweep, points = row
+        ((sweep,),) = store.rows("SELECT max(id) FROM sweep")
+        numbers = [n for (n,) in store.rows("SELECT number FROM sample WHERE sweep = ?", sweep)]
         columns = (*RESULT_COLUMNS, "settings")
-        for place in sorted(random.Random(seed).sample(range(points), min(count, points))):
-            query = f"SELECT {', '.join(columns)} FROM result WHERE sweep = ? LIMIT 1 OFFSET ?"
-            (values,) = store.rows(query, sweep, place)
+        for number in sorted(random.Random(seed).sample(numbers, min(count, len(numbers)))):
+            query = f"SELECT {', '.join(columns)} FROM result WHERE sweep = ? AND number = ?"
+            (values,) = store.rows(query, sweep, number)
             point = dict(zip(columns, values, strict=True))
             key = point["settings"]
             workloads[key] = workloads.get(key) or variants.of(json.loads(key)).workload
