@@ -38,6 +38,7 @@ def test_each_recipe_is_trained_once_with_every_seed(scenario, tmp_path):
         by_run.setdefault((training, method), []).append(metric)
     assert sorted(v for (v,) in means.values()) == sorted(sum(m) / 2 for m in by_run.values())
     assert found.best()[0]["accuracy"] == max(row["accuracy"] for row in rows)
+    assert [table[0][0] for table in found.tables()] == ["most accuracy", "least energy_j"]
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     again = cs.sweep(codesign(scenario), out=tmp_path, processes=1)
     assert (again.evaluated, trainings(again.path)) == (0, trained)

@@ -118,7 +118,9 @@ class SweepResult:
             best = self.best(objective, count)
             if best:
                 names = [name for name in _SHOWN if best[0][name] is not None]
-                heading = (f"least {objective}", *names)
+                aim = "most" if parse_objective(objective).maximised else "least"
+                words = objective.removeprefix("maximise ").removeprefix("minimise ")
+                heading = (f"{aim} {words}", *names)
                 rows = [(str(row["number"]), *(_text(row[name]) for name in names)) for row in best]
                 found.append([heading, *rows])
         return found
