@@ -28,6 +28,10 @@ COVERAGE_KINDS = ("line", "toggle", "expr")
 _MOST_TOGGLED_BITS = 2048
 """Wider signals are memories: their bits are not counted one by one."""
 
+_OVERRUN = "for (int j = 0; j < width - i * VL_EDATASIZE; ++j) {"
+_BOUNDED = "for (int j = 0; j < VL_EDATASIZE && j < width - i * VL_EDATASIZE; ++j) {"
+"""Verilator's loop over the bits of one word of a wide signal, and what it should be."""
+
 _MEMORY = BENCHES / "dpi_mem.cpp"
 _PROGRAM = "sim"
 
@@ -94,6 +98,8 @@ def _make(design: Design, tools: Toolchain, place: Path) -> None:
     model = place / "model"
     model.mkdir()
     _verilate(design, tools, model)
+    if design.coverage:
+        _mend_counters(tools, model)
     runtime = _runtime(tools)
     _call(
         [
@@ -126,6 +132,15 @@ def _coverage_options(design: Design) -> list[str]:
         return []
     width = ("--coverage-max-width", str(_MOST_TOGGLED_BITS))
     return [*(f"--coverage-{kind}" for kind in design.coverage), *width]
+
+
+def _mend_counters(tools: Toolchain, model: Path) -> None:
+    """Leave the model a header in whose toggle counters a word ends after 32 bits.
+
+    As shipped, bits of the words above count as toggled when those of the word itself are.
+    """
+    header = (tools.root / "include" / "verilated_cov.h").read_text()
+    (model / "verilated_cov.h").write_text(header.replace(_OVERRUN, _BOUNDED))
 
 
 def _cocotb_options(design: Design, model: Path) -> list[str | Path]:

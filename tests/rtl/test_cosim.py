@@ -119,6 +119,14 @@ def test_coverage_has_models_and_files_of_its_own(tmp_path, monkeypatch):
     assert len(files) == 2 and {Path(file).parent for file in files} == {tmp_path / "counted"}
 
 
+def test_toggles_of_a_wide_signal_are_counted_word_by_word(tmp_path):
+    """Fails when Verilator's loop reads otherwise: then see whether it still needs mending."""
+    building = importlib.import_module("hwsim.cosim.build")
+    building._mend_counters(toolchain.find_toolchain(), tmp_path)
+    text = (tmp_path / "verilated_cov.h").read_text()
+    assert building._OVERRUN not in text and text.count(building._BOUNDED) == 2
+
+
 def test_a_failed_build_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "bad.sv").write_text("module bad(input logic a_i) endmodule\n")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwsim import AcceleratorConfig
+from hwsim import AcceleratorConfig, cosim
 from tests.rtl.coverage import campaign, classify, directed, exclusions, plan, points, report
 from tests.rtl.coverage.points import Point
 from tests.rtl.coverage.runs import ROOT, RUNS
@@ -247,3 +247,42 @@ def test_sums_of_ones_cancel():
     cases = (directed.directed_case(seed, config, way) for seed in seeds)
     found = {each[-1] for case in cases for each in classify.product_bins(case, config)}
     assert "cancellation" in found and found <= set(plan.NUMBERS)
+
+
+WIDE = """
+module wide (
+  input  logic         clk_i,
+  output logic [159:0] word_o
+);
+  logic [7:0] count_q = '0;
+  always_ff @(posedge clk_i) count_q <= count_q + 8'd1;
+  assign word_o = {8'd0, count_q, 56'd0, count_q, 76'd0, count_q[3:0]};
+endmodule : wide
+"""
+CLOCKED = """
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles
+
+@cocotb.test()
+async def runs(dut):
+    Clock(dut.clk_i, 10, "ns").start()
+    await ClockCycles(dut.clk_i, 600)
+"""
+
+
+@pytest.mark.nightly
+def test_only_the_bits_that_toggle_are_counted(tmp_path, monkeypatch):
+    """Across the words of a wide signal, where Verilator's own counters are wrong."""
+    (tmp_path / "rtl").mkdir()
+    (tmp_path / "rtl" / "wide.sv").write_text(WIDE)
+    (tmp_path / "clocked.py").write_text(CLOCKED)
+    monkeypatch.setenv("COSPARSE_RTL_COVERAGE", str(tmp_path / "counted"))
+    design = cosim.Design("wide", folders=(tmp_path / "rtl",))
+    cosim.run(cosim.build(design), "clocked", folders=[tmp_path])
+    (counts,) = (tmp_path / "counted").glob("*.dat")
+    hits = points.read(counts)
+    found = {
+        points.name_and_bit(p)[1] for p, n in hits.items() if n and p.what.startswith("word_o")
+    }
+    assert found == {*range(4), *range(80, 88), *range(144, 152)}

@@ -174,7 +174,7 @@ RUNS: tuple[Run, ...] = (
     wuve("a quarter of the lanes, narrow ACT words"),
     stce("sat-4x4", 250),
     *(stce(name, 200) for name in test_stce.ARRAYS),
-    *(plan(name) for name in ("groups wider than words", "sat-4x4", "smallest")),
+    *(plan(name) for name in ("groups wider than words", "sat-4x4", "smallest", "one weight")),
     planned_packings("sat-8x8"),
     *(transfers(name) for name in ("narrow", "wide", "single", "long")),
     pytest("errors", "every error code", "errors", QUICK, *TRANSFERS),
