@@ -70,7 +70,8 @@ def schema(source: str, mutants: Iterable[Numbered]) -> str:
             changes += [(start, start, f"begin if ({unless}) "), (end, end, " end")]
     for start, end, text in sorted(changes, reverse=True):
         bare = bare[:start] + text + bare[end:]
-    return bare
+    # What was a comment must not make another model.
+    return "".join(f"{line.rstrip()}\n" for line in bare.splitlines() if line.strip())
 
 
 def _choice(bare: str, slot: Slot, mutants: Sequence[Numbered]) -> str:
