@@ -91,6 +91,7 @@ NIGHTLY_CONFIGS = {
     ),
 }
 
+WATCHDOG_CYCLES = 200
 COUNT = 50
 NIGHTLY_COUNT = 950
 
@@ -108,7 +109,9 @@ def job(name: str, seed: int) -> Job:
 
 
 def design(name):
-    return accelerator_design((CONFIGS | NIGHTLY_CONFIGS)[name])
+    """The watchdog is short, so that programs meet it unless all progress is seen."""
+    parameters = {"WatchdogCycles": WATCHDOG_CYCLES}
+    return accelerator_design((CONFIGS | NIGHTLY_CONFIGS)[name], parameters=parameters)
 
 
 def test_these_programs_meet_every_corner():

@@ -159,7 +159,9 @@ class Machine:
 
 MACHINES = {
     "stand-ins": Machine(design("narrow"), partial(job, "narrow"), WATCHDOG_CYCLES),
-    "complete": Machine(complete.design("4x4"), partial(complete.job, "4x4"), 65_536),
+    "complete": Machine(
+        complete.design("4x4"), partial(complete.job, "4x4"), complete.WATCHDOG_CYCLES
+    ),
 }
 
 
