@@ -2,7 +2,7 @@
 
     LUT = memories of R * C elements + fit      FF, DSP = fit
     fit = R * C * (a + b * M + c * L + d * A) + e * R + f * C + g      (L: AddLatency, A: activations a row)
-    BRAM36 = sum over the scratchpads of 2 * max(half / 4 KiB, port / 8 B), rounded up
+    BRAM36 = half of the RAMB18 of the scratchpads (hwsim/scratchpads.py)
 
 The table (hwsim/area.yaml) holds complete STCEs: elements, row edges, feeder, sequencer. SORE, WUVE,
 DMA, front ends and the multiplexers of the scratchpads are not in the figures.
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from cosparse.spec.errors import InputError, unknown_name
 
 from .config import AcceleratorConfig
-from .constants import ACCUMULATOR_BYTES, INDEX_BITS, VALUE_BYTES
+from .constants import ACCUMULATOR_BYTES, INDEX_BITS
+from .scratchpads import scratchpads
 from .tables import check_keys, read_table
 
 AREA_SCHEMA = 1
@@ -31,10 +32,6 @@ RESOURCES = (*FITTED, "bram36")
 
 WIDE_BITS = 17
 """A value in an element: FP16 without subnormal numbers (rtl/fp16_to_fp17.sv)."""
-
-BRAM36_BYTES = 4096
-BRAM36_PORT_BYTES = 8
-"""A RAMB36 as simple dual port, 512 x 64, without its parity bits."""
 
 EXTRAPOLATION = 0.3
 """Added to the range beyond the largest synthesised array, or with elements that none has: our choice."""
@@ -261,15 +258,8 @@ def _independent(columns: NDArray[np.float64]) -> list[int]:
 
 
 def bram36(config: AcceleratorConfig) -> int:
-    """Block RAMs of the three scratchpads: each half needs the capacity and its port's width."""
-    pads = (
-        (config.activation_half_bytes, config.act_values_per_row_cycle * config.rows * VALUE_BYTES),
-        (config.weight_half_bytes, config.cols * (VALUE_BYTES + INDEX_BITS / 8)),
-        (config.accumulator_half_bytes, config.cols * ACCUMULATOR_BYTES),
-    )
-    return sum(
-        2 * max(ceil(half / BRAM36_BYTES), ceil(port / BRAM36_PORT_BYTES)) for half, port in pads
-    )
+    """Block RAMs of the scratchpads."""
+    return ceil(sum(pad.copies * pad.bram18 for pad in scratchpads(config).values()) / 2)
 
 
 def _is_extrapolated(config: AcceleratorConfig, arrays: Sequence[SynthesisedArray]) -> bool:

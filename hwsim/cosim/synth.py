@@ -25,6 +25,8 @@ from typing import Any
 from cosparse.spec.errors import InputError, RunError, unknown_name
 from hwsim.config import AcceleratorConfig
 
+from ..scratchpads import scratchpads
+from .accelerator import rtl_parameters
 from .sources import RTL, closure, meaning
 from .toolchain import EXTRA_HINT, find_script
 
@@ -36,6 +38,18 @@ SCRIPT = (
     # Elements are optimised as a whole, repeated modules only once.
     "select *uspe*; flatten; select -clear; "
     "synth_xilinx -family xcup -noiopad -top {module}; tee -o stat.json stat -json -tech xilinx"
+)
+
+# The input of a side reader that a scratchpad does not have.
+NO_SIDE = (
+    "hierarchy -top scratchpad_pair; proc; delete -input scratchpad_pair/w:side_re_i; "
+    "select -module scratchpad_pair; connect -set side_re_i 1'0; select -clear; flatten; "
+)
+# Yosys gives this top a name of its own. Scratchpads are optimised with what the top ties to zero.
+COMPLETE = (
+    "hierarchy -top cosparse_top; rename -top cosparse_top; proc; "
+    "setattr -mod -set keep_hierarchy 1 * *scratchpad* %d; select cosparse_top; flatten; select -clear; "
+    "setattr -mod -unset keep_hierarchy *; "
 )
 
 MEMORY_LUTS = {"SRL16E": 1, "SRLC32E": 1, "RAM32M16": 8, "RAM64M8": 8, "RAM64X1D": 2,
@@ -73,11 +87,12 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Target:
-    """A module with its parameters, and the name of its table."""
+    """A module with its parameters, and the name of its table. prelude: commands before the script's own."""
 
     name: str
     module: str
     parameters: Mapping[str, int]
+    prelude: str = ""
 
     @property
     def table(self) -> Path:
@@ -86,14 +101,19 @@ class Target:
     def digest(self) -> str:
         """Of the meaning of the sources, the parameters and the script."""
         texts = map(meaning, closure(self.module, [RTL]))
-        parts = [SCRIPT, self.module, json.dumps(dict(self.parameters), sort_keys=True), *texts]
+        parts = [
+            self.prelude + SCRIPT,
+            self.module,
+            json.dumps(dict(self.parameters), sort_keys=True),
+            *texts,
+        ]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def script(self, files: Sequence[str]) -> str:
         values = " ".join(f"-set {name} {value}" for name, value in self.parameters.items())
         return SCRIPT.format(
             files=" ".join(files),
-            parameters=f"chparam {values} {self.module}; ",
+            parameters=f"chparam {values} {self.module}; {self.prelude}",
             module=self.module,
         )
 
@@ -123,6 +143,20 @@ def targets() -> tuple[Target, ...]:
         *(
             Target(f"{unit}-{config.name}", unit, _parameters(config, names))
             for unit, names in UNITS.items()
+            for config in (small, large)
+        ),
+        *(
+            Target(
+                f"{name}-{config.name}",
+                "scratchpad_pair",
+                pad.parameters,
+                "" if pad.side else NO_SIDE,
+            )
+            for config in (small, large, full)
+            for name, pad in scratchpads(config).items()
+        ),
+        *(
+            Target(f"top-{config.name}", "cosparse_top", rtl_parameters(config), COMPLETE)
             for config in (small, large)
         ),
     )

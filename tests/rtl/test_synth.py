@@ -3,8 +3,9 @@
 import pytest
 
 from hwsim import AcceleratorConfig
-from hwsim.area import AreaTable, element_memory_luts
+from hwsim.area import AreaTable, bram36, element_memory_luts
 from hwsim.cosim import synth
+from hwsim.scratchpads import scratchpads
 
 TABLES = synth.read_tables()
 TARGETS = {target.name: target for target in synth.targets()}
@@ -43,6 +44,33 @@ def test_the_area_model_has_the_tables_of_the_arrays():
 @pytest.mark.parametrize("name", ELEMENTS)
 def test_memories_of_an_element_by_formula(name):
     assert element_memory_luts(ELEMENTS[name]) == TABLES[name]["total"]["lut_memory"]
+
+
+ARRAYS = {"sat-4x4": "stce-4x4-m8-add3-a1", "sat-8x8": "stce-8x8-m16-add4-a2"}
+PADS = [
+    (preset, name)
+    for preset in ("sat-4x4", "sat-8x8", "sat-32x32")
+    for name in scratchpads(AcceleratorConfig.preset(preset))
+]
+
+
+@pytest.mark.parametrize(("preset", "name"), PADS)
+def test_block_rams_of_a_scratchpad_by_formula(preset, name):
+    pad = scratchpads(AcceleratorConfig.preset(preset))[name]
+    assert pad.bram18 == TABLES[f"{name}-{preset}"]["total"]["bram18"]
+
+
+@pytest.mark.parametrize("preset", synth.PRESETS)
+def test_the_complete_accelerator_has_its_units_and_its_memories(preset):
+    total = TABLES[f"top-{preset}"]["total"]
+    assert (
+        total["dsp"]
+        == TABLES[ARRAYS[preset]]["total"]["dsp"] + TABLES[f"wuve-{preset}"]["total"]["dsp"]
+    )
+    assert total["bram18"] == 2 * bram36(AcceleratorConfig.preset(preset))
+    assert total["lut_memory"] >= sum(
+        TABLES[f"{unit}-{preset}"]["total"]["lut_memory"] for unit in synth.UNITS
+    )
 
 
 def test_the_element_fits_its_budget():
