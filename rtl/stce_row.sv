@@ -335,7 +335,7 @@ module stce_row #(
 
   // Activations: a window of consecutive blocks begins when this row's word arrives.
 
-  logic                  word_valid, word_parity, hit, feeding_q, feeding, blank, blank_q;
+  logic                  word_valid, word_parity, hit, feeding_q, feeding;
   logic [RowBits-1:0]    word_row, block, block_q, left, left_q;
   logic [RecordBits-1:0] word_record, record, record_q;
   logic [16*Lanes-1:0]   line;
@@ -345,8 +345,6 @@ module stce_row #(
   assign {word_valid, word_parity, word_row, word_record} = word_i;
   assign {token_lanes, token_record} = token_i;
 
-  // A row without a group takes zeros.
-  assign blank   = hit ? ws_i && !used_q[word_parity] : blank_q;
   assign feeding = hit || feeding_q;
   assign left    = hit ? blocks_less1_i : left_q;
   assign record  = hit ? word_record : record_q;
@@ -368,7 +366,6 @@ module stce_row #(
   end
 
   always_ff @(posedge clk_i) begin
-    blank_q  <= blank;
     block_q  <= block + RowBits'(1);
     left_q   <= left - RowBits'(1);
     record_q <= record + RecordBits'(1);
@@ -396,10 +393,11 @@ module stce_row #(
   if (Row == 0) begin : gen_direct
     assign feed_we   = direct_we;
     assign feed_addr = direct_addr;
-    assign feed_data = blank ? '0 : line;
+    assign feed_data = line;
 
+    // A fold has a group for the first row.
     logic unused;
-    assign unused = ^records_i;
+    assign unused = ^{records_i, used_q};
   end else begin : gen_queue
     localparam int unsigned Records = GroupMax > Lanes ? GroupMax / Lanes : 1;
     localparam int unsigned QueueBits = $clog2((Row + 2) * IrMax * Records + Row + 1);
@@ -408,6 +406,10 @@ module stce_row #(
     logic [QueueBits-1:0] put_q, take_q;
     logic                 take, full_q, second_q, fed_half_q, take_ends;
     logic [4:0]           taken_q;
+    logic                 blank, blank_q;
+
+    // A row without a group takes zeros.
+    assign blank = hit ? !used_q[word_parity] : blank_q;
 
     // One step may be ahead of the array.
     assign take      = ws_i && put_q != take_q && !full_q;
@@ -415,6 +417,7 @@ module stce_row #(
 
     always_ff @(posedge clk_i) begin
       if (feeding) queue_q[put_q] <= blank ? '0 : line;
+      blank_q <= blank;
     end
 
     always_ff @(posedge clk_i or negedge rst_ni) begin
