@@ -124,7 +124,8 @@ def test_a_model_builds_and_runs_from_an_empty_folder(installed, tmp_path):
     code = (
         "from hwsim import cosim;"
         "design = cosim.Design('tb_ram', {'Lanes': 4, 'LaneBits': 16});"
-        "done = cosim.simulate(design, 'ram_bench', arguments={'cycles': 100, 'shared': True, 'side': False});"
+        "given = {'cycles': 100, 'shared': True, 'side': False};"
+        "done = cosim.simulate(design, 'ram_bench', arguments=given);"
         "print(cosim.RTL, *done.passed)"
     )
     where, passed = call(installed / "python", "-c", code, cwd=tmp_path).split()
