@@ -91,7 +91,8 @@ NIGHTLY_CONFIGS = {
     ),
 }
 
-WATCHDOG_CYCLES = 200
+LONGEST_LATENCY, LEAST_BANDWIDTH = 90, 1
+"""Of the memories: cycles, bytes a cycle."""
 COUNT = 50
 NIGHTLY_COUNT = 950
 
@@ -102,16 +103,24 @@ def job(name: str, seed: int) -> Job:
     config = (CONFIGS | NIGHTLY_CONFIGS)[name]
     config = replace(
         config,
-        dram_latency_cycles=rng.choice((1, rng.randint(1, 12), rng.randint(20, 90))),
-        dram_bytes_per_cycle=rng.choice((config.axi_bytes, rng.randint(1, config.axi_bytes))),
+        dram_latency_cycles=rng.choice((1, rng.randint(1, 12), rng.randint(20, LONGEST_LATENCY))),
+        dram_bytes_per_cycle=rng.choice(
+            (config.axi_bytes, rng.randint(LEAST_BANDWIDTH, config.axi_bytes))
+        ),
     )
     return config, random_program(rng, config, f"{name}, seed {seed}"), random_image(rng)
 
 
+def watchdog_cycles(config: AcceleratorConfig) -> int:
+    """As short as a legal program allows: the slowest memory answers a write after all that it holds."""
+    held = config.outstanding * config.burst_beats * config.axi_bytes
+    return LONGEST_LATENCY + held // LEAST_BANDWIDTH + 20
+
+
 def design(name):
     """The watchdog is short, so that programs meet it unless all progress is seen."""
-    parameters = {"WatchdogCycles": WATCHDOG_CYCLES}
-    return accelerator_design((CONFIGS | NIGHTLY_CONFIGS)[name], parameters=parameters)
+    config = (CONFIGS | NIGHTLY_CONFIGS)[name]
+    return accelerator_design(config, parameters={"WatchdogCycles": watchdog_cycles(config)})
 
 
 def test_these_programs_meet_every_corner():

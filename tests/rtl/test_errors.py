@@ -160,7 +160,9 @@ class Machine:
 MACHINES = {
     "stand-ins": Machine(design("narrow"), partial(job, "narrow"), WATCHDOG_CYCLES),
     "complete": Machine(
-        complete.design("4x4"), partial(complete.job, "4x4"), complete.WATCHDOG_CYCLES
+        complete.design("4x4"),
+        partial(complete.job, "4x4"),
+        complete.watchdog_cycles(complete.CONFIGS["4x4"]),
     ),
 }
 
