@@ -253,6 +253,10 @@ def sweep(
         Path | None, typer.Option(metavar="FILE", help="Write all points to a .csv or .parquet.")
     ] = None,
     best: Annotated[int, typer.Option(min=0, help="Points to print, best first.")] = 5,
+    report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="Write report.html and report.md beside it."),
+    ] = True,
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -279,10 +283,13 @@ def sweep(
     except KeyboardInterrupt:
         print("interrupted; finished points are kept, the same command goes on", file=sys.stderr)
         raise typer.Exit(130) from None
+    pages = result.report() if report and result.points > result.refused else None
     if json:
-        _print_json(result.to_json(best))
+        _print_json(result.to_json(best) | {"report": str(pages[0]) if pages else None})
     else:
         print("\n".join(result.summary()))
+        if pages:
+            print(f"report: {pages[0]}\n        {pages[1]}")
         for heading, *rows in result.tables(best):
             print()
             _print_table(heading, rows)
@@ -313,7 +320,8 @@ def bench_cpu(
 @app.command()
 def report(
     results: Annotated[
-        list[Path], typer.Argument(help="A results folder or its results.json; two with --compare.")
+        list[Path],
+        typer.Argument(help="Folder of a run or of a sweep, or its file; two runs with --compare."),
     ],
     compare: Annotated[
         bool,
@@ -328,16 +336,21 @@ def report(
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write report.html and report.md again from results.json, or compare two runs."""
+    """Write report.html and report.md again, of a run or a sweep, or compare two runs."""
     if compare:
         _compare(results, fail_above, force, out, json)
         return
     from cosparse.flow.report import rewrite_reports
+    from cosparse.flow.report.sweep import store_in, write_sweep_report
     from cosparse.spec import InputError
 
     if len(results) != 1:
         raise InputError(f"expected one run, got {len(results)}; two are compared with --compare")
-    html, markdown = rewrite_reports(results[0], out)
+    store = store_in(results[0])
+    if store is None:
+        html, markdown = rewrite_reports(results[0], out)
+    else:
+        html, markdown = write_sweep_report(store, out)
     if json:
         _print_json({"html": str(html), "markdown": str(markdown)})
     else:

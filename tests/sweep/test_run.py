@@ -300,3 +300,19 @@ def test_a_worker_that_dies_is_told(scenario, tmp_path, monkeypatch):
     monkeypatch.setattr(executors._Worker, "ask", die)
     with pytest.raises(RunError, match="a worker process ended with code -9"):
         cs.sweep(scenario(), out=tmp_path, processes=2)
+
+
+def test_the_order_of_the_axes_makes_another_sweep_of_the_same_points(complete, scenario):
+    """Numbers are places in the grid, which the order decides."""
+    own = scenario()
+    axes = own["sweep"]["axes"]
+    order = ("train.pattern", "accelerator.activation_kib", *axes)
+    own["sweep"] = own["sweep"] | {"axes": {path: axes[path] for path in order}}
+    turned = cs.sweep(own, out=complete.path.parent, processes=1)
+    assert turned.sweep != complete.sweep
+    assert (turned.evaluated, turned.points) == (0, complete.points)
+    names = ("number", "rows", "pattern", "interleave", "activation_kib", "dram_bytes_per_cycle")
+    ours, theirs = list(complete.rows(*names)), list(turned.rows(*names))
+    assert ours != theirs
+    unnumbered = [sorted([*row.values()][1:] for row in found) for found in (ours, theirs)]
+    assert unnumbered[0] == unnumbered[1]

@@ -1,6 +1,9 @@
-"""What limits a step on the accelerator: the cycles of a priced step by cause."""
+"""What limits a step on the accelerator: its cycles by cause, of one priced step or of many summed ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cosparse.spec import GEMM_PHASES, Phase
 from hwsim import LayerTiming
@@ -25,6 +28,14 @@ _OF_CAUSE = {
     "start": "drain",
 }
 
+TOTALS_READ = (
+    *("rows", "cols", "cycles", "array_cycles", "update_cycles", "prune_cycles"),
+    *("sore_cycles", "modelled_cycles", *_OF_CAUSE),
+)
+"""Figures of a sweep that `limits_of_totals` reads."""
+
+Values = NDArray[np.float64]
+
 
 def limits_of(timings: Sequence[LayerTiming], pes: int) -> dict[str, float]:
     """Cycles of the step by entry of LIMITS; they sum to the step's. pes: R * C."""
@@ -39,4 +50,17 @@ def limits_of(timings: Sequence[LayerTiming], pes: int) -> dict[str, float]:
             cycles["bandwidth"] += timing.cycles - timing.array_cycles - timing.prune_cycles
         else:
             cycles["vector"] += timing.cycles
+    return cycles
+
+
+def limits_of_totals(totals: Mapping[str, Values]) -> dict[str, Values]:
+    """The same for many points at once. totals: (points,) each of TOTALS_READ, as a sweep stores them."""
+    pes = totals["rows"] * totals["cols"]
+    cycles = {name: np.zeros(len(pes)) for name in LIMITS}
+    for cause, limit in _OF_CAUSE.items():
+        cycles[limit] += totals[cause] / pes
+    cycles["update"] += totals["update_cycles"] + totals["prune_cycles"] + totals["sore_cycles"]
+    cycles["vector"] += totals["modelled_cycles"]
+    rest = totals["array_cycles"] + cycles["update"] + cycles["vector"]
+    cycles["bandwidth"] += totals["cycles"] - rest
     return cycles

@@ -24,11 +24,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A Plotly figure as data and layout. caption: what is seen, and how it was obtained."""
+    """A Plotly figure as data and layout. caption: what is seen, and how it was obtained.
+
+    pick: what stands under the figure until a mark is clicked, whose `customdata` then does.
+    """
 
     data: tuple[dict[str, Any], ...]
     layout: dict[str, Any]
     caption: str = ""
+    pick: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,11 @@ def grouped_bars(
         if errors is not None:
             bar["error_y"] = {"type": "data", "array": list(errors[name]), "visible": True}
         data.append(bar)
-    layout = {"barmode": "group", "yaxis": {"title": {"text": axis}}}
+    layout = {
+        "barmode": "group",
+        "xaxis": {"type": "category"},
+        "yaxis": {"title": {"text": axis}},
+    }
     return Figure(tuple(data), layout, caption)
 
 

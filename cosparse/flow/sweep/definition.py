@@ -37,8 +37,12 @@ class Definition:
         return any(one.reads_accuracy for one in self.objectives)
 
     def content(self) -> dict[str, Any]:
-        """Everything that decides which points belong to the sweep, as JSON."""
+        """Everything that decides which points belong to the sweep, and their numbers, as JSON.
+
+        The axes are a list of [path, values], since their order decides the numbers.
+        """
         resolved = self.scenario.resolved()
+        resolved["sweep"]["axes"] = [[*item] for item in resolved["sweep"]["axes"].items()]
         for label in ("name", "description", "backends", "threads", "study", "rtl"):
             resolved.pop(label, None)
         return resolved

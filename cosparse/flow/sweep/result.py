@@ -23,7 +23,7 @@ _SHOWN = ("model", "method", "pattern", "batch", "dataflow", "rows", "cols", "in
 """Columns of these tables."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult:
     """A sweep that is complete. sweep: its number in the store at `path`.
 
@@ -88,6 +88,12 @@ class SweepResult:
         with Store.open(self.path) as store:
             return export(store, self.sweep, Path(path))
 
+    def report(self, folder: str | Path | None = None) -> tuple[Path, Path]:
+        """Write report.html and report.md into a folder, by default beside the store; returns their paths."""
+        from ..report.sweep import write_sweep_report
+
+        return write_sweep_report(self.path, None if folder is None else Path(folder), self.sweep)
+
     def to_pandas(self) -> Any:
         """All points as a pandas DataFrame. Raises MissingToolError without pandas."""
         try:
@@ -135,7 +141,7 @@ class SweepResult:
             "best": {text: self.best(text, count) for text in objectives},
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         blocks = ["\n".join(self.summary())]
         for rows in self.tables():
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

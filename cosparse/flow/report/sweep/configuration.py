@@ -1,0 +1,54 @@
+"""A point as text: the keys of a scenario that make it, and a line to read."""
+
+from typing import Any
+
+import yaml
+
+from hwsim.config import PRESETS, AcceleratorConfig
+from hwsim.config_vector import CONFIG_FIELDS
+
+from ...sweep.space import FLOWS
+from .points import SweepPoints
+
+
+def scenario_keys(points: SweepPoints, row: int) -> dict[str, Any]:
+    """What turns the sweep's scenario into this point's."""
+    variant = points.variants[int(points.variant[row])]
+    keys: dict[str, Any] = {}
+    for path, value in variant.settings.items():
+        _put(keys, path.split("."), value)
+    keys["accelerator"] = _accelerator(points.config(row))
+    if "dataflow" in points.definition["sweep"]["axes"]:
+        keys["dataflow"] = FLOWS[int(points.flow[row])]
+    return keys
+
+
+def scenario_text(points: SweepPoints, row: int) -> str:
+    """The same as YAML, to be copied."""
+    keys = scenario_keys(points, row)
+    flow = keys.pop("dataflow", None)
+    note = f"# dataflow {flow}: an axis of the sweep, not a key of a scenario\n" if flow else ""
+    return f"# point {points.number[row]} of {points.name}\n{note}{yaml.safe_dump(keys, sort_keys=False)}"
+
+
+def axis_line(points: SweepPoints, row: int) -> str:
+    """The point's place on every axis."""
+    return ", ".join(f"{name} {values[row]}" for name, values in points.axes.items())
+
+
+def _accelerator(config: AcceleratorConfig) -> dict[str, Any]:
+    """The preset and what differs from it; without a preset every field."""
+    own = {name: getattr(config, name) for name in CONFIG_FIELDS}
+    if config.name not in PRESETS:
+        return own
+    base = AcceleratorConfig.preset(config.name)
+    differs = {name: value for name, value in own.items() if value != getattr(base, name)}
+    return {"preset": config.name, **differs}
+
+
+def _put(keys: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        if not isinstance(keys.setdefault(part, {}), dict):
+            keys[part] = {"name": keys[part]}
+        keys = keys[part]
+    keys[path[-1]] = value

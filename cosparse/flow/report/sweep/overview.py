@@ -1,0 +1,36 @@
+"""The sweep in one screen."""
+
+import numpy as np
+
+from ...analysis import main_effects
+from ..blocks import Fact, Facts, Section, Text
+from ..format import cell_text
+from .configuration import axis_line
+from .front import front_rows
+from .points import SweepPoints
+
+_KINDS = {"milliseconds": "simulated", "energy_j": "modelled", "accuracy": "measured"}
+
+
+def overview_section(points: SweepPoints) -> Section:
+    axes = ", ".join(f"{name} ({len(set(values))})" for name, values in points.axes.items())
+    facts = [Fact(f"{len(points):,}", f"points over {axes}", "simulated")]
+    lines: list[Text] = []
+    for place, one in enumerate(points.objectives):
+        costs = points.costs[:, place]
+        if np.isnan(costs).all():
+            continue
+        row = int(np.nanargmin(costs))
+        value = points.value(place)[row]
+        aim = "most" if one.maximised else "least"
+        kind = _KINDS.get(points.objectives[place].text.split()[-1], "estimated")
+        facts.append(Fact(cell_text(float(value)), f"{aim} {points.label(place)}", kind))
+        lines.append(Text(f"{aim.capitalize()} {points.label(place)}: {axis_line(points, row)}."))
+    facts.append(Fact(f"{len(front_rows(points)):,}", "points on the Pareto front", "simulated"))
+    if points.refused:
+        lines.append(Text(f"{points.refused:,} further points cannot run and have no figures."))
+    if np.isfinite(points.costs[:, 0]).all() and points.axes and len(points) > 1:
+        first = main_effects(points.axes, points.costs[:, 0])[0]
+        words = f"{first.axis} explains {first.share:.0%} of the spread of {points.label(0)}."
+        lines.append(Text(words[0].upper() + words[1:]))
+    return Section("Summary", (Facts(tuple(facts)), *lines))

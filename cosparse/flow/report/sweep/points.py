@@ -1,0 +1,268 @@
+"""The points of a sweep as columns of numbers, read from its store."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosparse.spec import InputError
+from hwsim import AcceleratorConfig
+from hwsim.config_vector import CONFIG_FIELDS
+
+from ...analysis import LIMITS, TOTALS_READ, limits_of_totals
+from ...sweep.axes import DATAFLOW, short_name
+from ...sweep.objectives import Objective, columns_of, parse_objective
+from ...sweep.space import FLOWS
+from ...sweep.store import Store
+
+Values = NDArray[np.float64]
+
+_DEFAULTS = ("milliseconds", "energy_j", "lut")
+"""Objectives of a sweep that names fewer than two."""
+_SHOWN = ("cycles", "milliseconds", "energy_j", "energy_low_j", "energy_high_j", "lut", "ff", "dsp",
+          "bram36", "ws_cycles")  # fmt: skip
+_ROWS = 50_000
+"""Rows that are Python objects at a time."""
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """A workload of the sweep. settings: axis path -> value. accuracies: metric of each seed."""
+
+    id: int
+    digest: str
+    model: str
+    method: str
+    pattern: str
+    batch: int
+    settings: Mapping[str, Any]
+    metric: str | None
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SweepPoints:
+    """The points that can run; every column is (points,).
+
+    definition: the scenario that decides the points, as JSON. refused: how many points cannot run.
+    number: place in the sweep. variant: id of each point's workload. flow: position in FLOWS. columns:
+    configuration fields and figures by name.
+    """
+
+    path: Path
+    name: str
+    begun: str
+    version: str
+    definition: Mapping[str, Any]
+    refused: int
+    variants: Mapping[int, VariantRow]
+    number: NDArray[np.int64]
+    variant: NDArray[np.int64]
+    flow: NDArray[np.int64]
+    columns: Mapping[str, Values]
+    objectives: tuple[Objective, ...]
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @cached_property
+    def axes(self) -> dict[str, list[Any]]:
+        """Short name of each axis -> value of each point; only axes of more than one value."""
+        found = {short_name(path): self._axis(path) for path in self.definition["sweep"]["axes"]}
+        return {name: values for name, values in found.items() if len(set(values)) > 1}
+
+    def _axis(self, path: str) -> list[Any]:
+        if path == DATAFLOW:
+            return [FLOWS[flow] for flow in self.flow.tolist()]
+        column = self.columns.get(short_name(path))
+        if column is not None and path.startswith("accelerator."):
+            return [int(value) for value in column]
+        if path == "accelerator":
+            return [f"{r:.0f}x{c:.0f}" for r, c in zip(*self._shape, strict=True)]
+        named = {key: _value(path, variant) for key, variant in self.variants.items()}
+        return [named[key] for key in self.variant.tolist()]
+
+    @property
+    def _shape(self) -> tuple[list[float], list[float]]:
+        return self.columns["rows"].tolist(), self.columns["cols"].tolist()
+
+    @cached_property
+    def costs(self) -> Values:
+        """(points, objectives), the smaller the better; NaN where an accuracy is unknown."""
+        columns = {**self.columns, "batch": self.of_variant("batch"), "accuracy": self._accuracy}
+        costs = [
+            np.broadcast_to(np.asarray(one.cost(columns), np.float64), (len(self),))
+            for one in self.objectives
+        ]
+        return np.stack(costs, axis=1)
+
+    def value(self, objective: int) -> Values:
+        """The objective's own value, not its cost."""
+        cost: Values = self.costs[:, objective]
+        return -cost if self.objectives[objective].maximised else cost
+
+    @cached_property
+    def _accuracy(self) -> Values:
+        means = {
+            key: float(np.mean(one.accuracies)) if one.accuracies else np.nan
+            for key, one in self.variants.items()
+        }
+        return np.array([means[key] for key in self.variant.tolist()], np.float64)
+
+    def of_variant(self, name: str) -> NDArray[Any]:
+        """A property of each point's workload."""
+        known = {key: getattr(one, name) for key, one in self.variants.items()}
+        return np.array([known[key] for key in self.variant.tolist()])
+
+    @cached_property
+    def limits(self) -> dict[str, Values]:
+        """Cycles of each point by entry of LIMITS."""
+        return limits_of_totals(self.columns)
+
+    @cached_property
+    def limiter(self) -> list[str]:
+        """The largest of a point's limits."""
+        names, table = list(LIMITS), np.stack([self.limits[name] for name in LIMITS])
+        return [names[row] for row in table.argmax(axis=0).tolist()]
+
+    def config(self, row: int) -> AcceleratorConfig:
+        """The accelerator of a point."""
+        base = self.definition["accelerator"]["name"]
+        return AcceleratorConfig(
+            name=str(base), **{name: int(self.columns[name][row]) for name in CONFIG_FIELDS}
+        )
+
+    def label(self, objective: int) -> str:
+        """What stands on an axis of a figure."""
+        text = self.objectives[objective].text
+        return _LABELS.get(text, text.removeprefix("maximise ").removeprefix("minimise "))
+
+
+_LABELS = {
+    "milliseconds": "step, ms (assumed clock)",
+    "energy_j": "energy of a step, J (modelled)",
+    "lut": "LUTs (estimated)",
+}
+
+
+def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
+    """sweep: its number in the store; by default the one begun last. Raises InputError and the store's."""
+    if not path.is_file():
+        raise InputError(f"{path}: expected the store of a sweep, got no such file")
+    with Store.open(path) as store:
+        number, name, definition, begun = _sweep_row(store, sweep)
+        refused = store.count(number)[1]
+        objectives = _objectives(definition)
+        names = _columns(objectives)
+        table = _table(store, number, names)
+        variants = _variants(store, np.unique(table[:, 1]).astype(int).tolist())
+        version = _version(store, number)
+    return SweepPoints(
+        path=path,
+        name=name,
+        begun=begun,
+        version=version,
+        definition=definition,
+        refused=refused,
+        variants=variants,
+        number=table[:, 0].astype(np.int64),
+        variant=table[:, 1].astype(np.int64),
+        flow=table[:, 2].astype(np.int64),
+        columns={column: table[:, place] for place, column in enumerate(names, 3)},
+        objectives=objectives,
+    )
+
+
+def _sweep_row(store: Store, sweep: int | None) -> tuple[int, str, dict[str, Any], str]:
+    wanted = "(SELECT max(id) FROM sweep)" if sweep is None else "?"
+    found = list(
+        store.rows(
+            f"SELECT id, name, definition, begun FROM sweep WHERE id = {wanted}",
+            *([] if sweep is None else [sweep]),
+        )
+    )
+    if not found:
+        raise InputError(f"{store.path}: expected a sweep, got a store without any")
+    number, name, text, begun = found[0]
+    definition = json.loads(text)
+    definition["sweep"]["axes"] = dict(definition["sweep"]["axes"])
+    return int(number), str(name), definition, str(begun)
+
+
+def _objectives(definition: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Those of the sweep; where it names fewer than two, the usual ones beside it."""
+    texts = list(definition["sweep"]["objectives"])
+    if len(texts) < 2:
+        texts += [text for text in _DEFAULTS if text not in texts]
+    return tuple(parse_objective(text) for text in texts)
+
+
+def _columns(objectives: tuple[Objective, ...]) -> list[str]:
+    names = [*CONFIG_FIELDS, *_SHOWN, *TOTALS_READ, *columns_of(objectives)]
+    return [name for name in dict.fromkeys(names) if name not in ("batch", "accuracy")]
+
+
+def _table(store: Store, sweep: int, names: list[str]) -> Values:
+    """(points, 3 + names): number, variant, dataflow and the columns."""
+    flows = " ".join(f"WHEN '{flow}' THEN {place}" for place, flow in enumerate(FLOWS))
+    listed = ", ".join(f"point.{name}" for name in names)
+    query = (
+        f"SELECT number, variant, CASE dataflow {flows} END, {listed} FROM sample "
+        "JOIN point ON point.id = sample.point WHERE sweep = ? AND refused IS NULL ORDER BY number"
+    )
+    parts: list[Values] = []
+    rows: list[tuple[Any, ...]] = []
+    for row in store.rows(query, sweep):
+        rows.append(row)
+        if len(rows) == _ROWS:
+            parts.append(np.array(rows, np.float64))
+            rows = []
+    parts.append(np.array(rows, np.float64).reshape(len(rows), 3 + len(names)))
+    return np.concatenate(parts)
+
+
+def _variants(store: Store, ids: list[int]) -> dict[int, VariantRow]:
+    marks = ",".join("?" * len(ids))
+    query = (
+        "SELECT id, digest, model, method, pattern, batch, settings, training FROM variant "
+        f"WHERE id IN ({marks})"
+    )
+    found = {}
+    for key, digest, model, method, pattern, batch, settings, training in list(
+        store.rows(query, *ids)
+    ):
+        runs = list(
+            store.rows(
+                "SELECT metric_name, metric FROM accuracy WHERE training = ? AND method = ? "
+                "AND metric IS NOT NULL ORDER BY seed",
+                training,
+                method,
+            )
+        )
+        found[int(key)] = VariantRow(
+            int(key), digest, model, method, pattern, batch, json.loads(settings),
+            runs[0][0] if runs else None, tuple(float(metric) for _, metric in runs),
+        )  # fmt: skip
+    return found
+
+
+def _version(store: Store, sweep: int) -> str:
+    query = (
+        "SELECT DISTINCT cosparse FROM version JOIN point ON point.version = version.id "
+        "JOIN sample ON sample.point = point.id WHERE sweep = ? LIMIT 1"
+    )
+    return next((str(row[0]) for row in store.rows(query, sweep)), "")
+
+
+def _value(path: str, variant: VariantRow) -> Any:
+    """Of an axis that decides the workload; where it takes no part the scenario's own stands."""
+    if path in variant.settings:
+        value = variant.settings[path]
+        return value if isinstance(value, int | float | str) else json.dumps(value)
+    name = short_name(path)
+    return getattr(variant, name) if hasattr(variant, name) else "as in the scenario"
