@@ -117,6 +117,14 @@ def test_a_false_exclusion_is_a_problem(text, problem, tmp_path):
     assert any(problem in found for found in problems), problems
 
 
+def test_an_exclusion_of_one_direction(tmp_path, monkeypatch):
+    monkeypatch.setattr(exclusions, "MOST", 0.5)
+    hits = small(tmp_path)
+    for way, found in (("1->0", 1), ("0->1", 0)):
+        listed = exclusions.parse(f"fifo  q[*][3] {way}  never reset")
+        assert len(exclusions.apply(listed, hits)[0]) == found
+
+
 def bits(text, width=64):
     """Bits of `signal` that an exclusion names."""
     (one,) = exclusions.parse(text)

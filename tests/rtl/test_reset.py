@@ -25,6 +25,8 @@ from tests.rtl.wild import wild_streams
 ADDRESS_BITS = 40
 MEMORY_BITS = (IMAGE_BYTES - 1).bit_length()
 PROGRAM_BITS = 22
+WINDOW_BITS = 13
+"""The window of a wild case ends anywhere in the last bytes of the address space."""
 COLUMNS_FIRST = ("4x8", 201)
 """A program whose first MATMUL fills the array by columns: registers that no reset sets hold anything."""
 
@@ -41,7 +43,7 @@ def wild_case(name: str, seed: int, legal: Job, unit: Unit) -> Case:
         stall=rng.choice((0,) * 9 + (120,)),
         seed=seed + 1,
         window_first=rng.getrandbits(MEMORY_BITS),
-        window_last=(1 << ADDRESS_BITS) - 1,
+        window_last=(1 << ADDRESS_BITS) - 1 - rng.getrandbits(WINDOW_BITS),
         address_bits=MEMORY_BITS,
         reset_after=rng.choice((rng.randint(150, 400), rng.randint(400, 2000))),
     )
@@ -93,16 +95,19 @@ def check_places(name: str, seeds: range) -> None:
 
 
 def check_blank(world: ModuleType, name: str, seeds: range) -> None:
-    """Streams that begin in blank memory anywhere: the error says where."""
-    cases = []
-    for seed in seeds:
-        config, program, image = world.job(name, seed)
+    """Streams that begin in blank memory anywhere: the error says where, and the next program is right."""
+    jobs, cases = [world.job(name, seed) for seed in seeds], []
+    for seed, (config, program, image) in zip(seeds, jobs, strict=True):
         rng = Random(f"blank {name} {seed}")
         first = rng.getrandbits(ADDRESS_BITS) & -INSTRUCTION_BYTES | 1 << PROGRAM_BITS - 1
         cases.append(Case.of(program, config, image, stream_first=first))
-    for case, result in zip(cases, run_programs(world.design(name), cases), strict=True):
+        cases.append(Case.of(program, config, image))
+    results = run_programs(world.design(name), cases)
+    for case, result in zip(cases[::2], results[::2], strict=True):
         found = (result.error, result.error_unit, result.error_address)
         assert found == (Error.INSTRUCTION, Unit.DMA, case.stream_first)
+    for work, result in zip(jobs, results[1::2], strict=True):
+        assert wrong_bits(work, result) + wrong_times(work, result) == []
 
 
 def test_a_stream_in_blank_memory_is_refused_where_it_begins():

@@ -44,12 +44,13 @@ def wild_streams(rng: Random, config: AcceleratorConfig, unit: Unit, count: int 
 
 
 def _registers(rng: Random, config: AcceleratorConfig, unit: Unit) -> dict[str, int]:
-    """A legal shape where the unit's loops need one, and any share of the rest at random."""
+    """Mostly a legal shape where the unit's loops need one, and any share of the rest at random."""
     values = {item.name: _value(rng, item) for item in REGISTERS[unit]}
     if unit is Unit.STCE:
         legal = products._shape(rng, config)[0]
         kept = {name for name in legal if rng.random() < rng.choice((0.3, 0.7, 0.95))}
-        kept |= {"flow", "lhs", "packed", "use_table", "n", "m", "ic", "ir"}
+        if rng.random() < 0.8:
+            kept |= {"flow", "lhs", "packed", "use_table", "n", "m", "ic", "ir"}
         values |= {name: legal[name] for name in kept}
     elif unit is Unit.SORE:
         m = rng.choice([m for m in (1, 2, 4, 8, 16) if m <= config.group_max])

@@ -41,12 +41,15 @@ def main() -> int:
     bins = campaign.bins()
     problems += plan.missing(bins)
     print(report.text(table), report.plan_text(bins), *problems, sep="\n")
-    if len(done) == len(RUNS) and not given.any_sources:
+    not_run = [run.name for run in RUNS if run not in done]
+    for name in not_run:
+        print(f"not run: {name}")
+    if not given.runs and not given.any_sources:
         date = datetime.now(UTC).date().isoformat()
-        beside = {"date": date, "source": campaign.source, "missing": problems}
+        beside = {"date": date, "source": campaign.source, "not_run": not_run, "missing": problems}
         summary = report.summary(table, bins, **beside)
         SUMMARY.write_text(json.dumps(summary, indent=1) + "\n")
-    return int(bool(problems))
+    return int(bool(problems or (not_run and not given.runs)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     dma  widened[12:0 of 32]  an FP16 value widened to FP32 ends in 13 zeros
 
 `[high:low]` names bits, `[high:low of N]` those of every N bits, no brackets all bits of the signal;
-`*` stands for any text in a name. Lines and branches cannot be excluded.
+`*` stands for any text in a name; 0->1 or 1->0 behind it names one direction, of a constant or of what
+goes one way only. Lines and branches cannot be excluded.
 """
 
 import re
@@ -20,24 +21,28 @@ MOST = 0.02
 
 _LINE = re.compile(
     r"(?P<module>\w+)\s+(?P<name>[\w.*\[\]]*?[\w*\]])"
-    r"(?:\[(?P<high>\d+)(?::(?P<low>\d+))?(?: of (?P<every>\d+))?\])?\s{2,}(?P<reason>\S.*)"
+    r"(?:\[(?P<high>\d+)(?::(?P<low>\d+))?(?: of (?P<every>\d+))?\])?"
+    r"(?: (?P<way>0->1|1->0))?\s{2,}(?P<reason>\S.*)"
 )
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """high, low: bits; every: period of them. line: in the file."""
+    """high, low: bits; every: period of them; way: direction, None for both. line: in the file."""
 
     module: str
     name: str
     high: int | None
     low: int | None
     every: int | None
+    way: str | None
     reason: str
     line: int
 
     def matches(self, point: Point) -> bool:
         if point.kind != "toggle" or point.module != self.module:
+            return False
+        if self.way and not point.what.endswith(f":{self.way}"):
             return False
         name, bit = name_and_bit(point)
         return fnmatchcase(name, _literal(self.name)) and self._bit(bit)
@@ -71,8 +76,8 @@ def parse(text: str) -> list[Exclusion]:
             None if match[key] is None else int(match[key]) for key in ("high", "low", "every")
         )
         low = high if low is None else low
-        reason = match["reason"]
-        found.append(Exclusion(match["module"], match["name"], high, low, every, reason, number))
+        beside = match["way"], match["reason"], number
+        found.append(Exclusion(match["module"], match["name"], high, low, every, *beside))
     return found
 
 

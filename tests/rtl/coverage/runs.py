@@ -3,13 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from hwsim import AcceleratorConfig
-from hwsim.cosim.accelerator import Case, run_programs
-from hwsim.cosim.law import wrong_bits, wrong_times
 from hwsim.host import Counter
 from hwsim.isa import Unit
 from tests.programs.coverage import EVENTS, Coverage
@@ -19,12 +17,14 @@ from tests.rtl import (
     test_reset,
     test_sore,
     test_stce,
+    test_upset,
     test_wuve,
     transfer_programs,
 )
 from tests.rtl.law import check_law, check_under_stalls
 
-from . import directed, met
+from . import directed, many, met
+from .directed import Way
 from .plan import PROGRAMS, STALLS
 
 ROOT = Path(__file__).parents[3]
@@ -34,9 +34,17 @@ SORE = ("test_sore", "sore_bench", "sore_cases", "classify")
 STCE = ("test_stce", "matmuls", "stce_bench", "classify")
 PROGRAMS_OF_ALL = ("test_accelerator", "law", "accelerator_bench")
 TRANSFERS = ("transfer_programs", "law", "accelerator_bench")
-LONG_SEEDS, LONG_CYCLES = 24, 50_000
 WAY_SEEDS = 1500
 """Drawn for each way of the plan; those that add nothing are not simulated."""
+PLANNED = {
+    "groups wider than words": tuple(directed.ways()),
+    "sat-4x4": (
+        *(Way(pattern, "WS", phase) for pattern in ("2:4", "2:8") for phase in ("FF", "BP")),
+        Way("dense", "OS", "WU"),
+    ),
+    "smallest": tuple(Way("dense", "WS", phase) for phase in ("FF", "BP")),
+}
+"""Ways of the plan by configuration: all in one, and elsewhere what is rare or cannot be there."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +78,32 @@ def stce(name: str, count: int) -> Run:
     return Run(f"stce {name}", "random MATMULs", STCE, go)
 
 
-def plan(name: str) -> Run:
+def plan(name: str, ways: tuple[Way, ...]) -> Run:
     files = (*STCE, "directed", "plan")
-    return Run(f"plan {name}", "MATMULs that add to the plan", files, partial(_plan, name))
+    go = partial(_plan, name, ways)
+    return Run(f"plan {name}", "MATMULs that add to the plan", files, go)
 
 
-def _plan(name: str) -> None:
+def _plan(name: str, ways: tuple[Way, ...]) -> None:
     mapping = test_stce.CONFIGS[name]
     config = AcceleratorConfig.from_mapping(mapping)
-    for way in directed.ways():
+    for way in ways:
         if directed.suits(way, config):
             test_stce.simulate(mapping, range(WAY_SEEDS), way=way)
+
+
+def rare(name: str, way: Way, seeds: tuple[int, ...]) -> Run:
+    go = partial(test_stce.simulate, test_stce.CONFIGS[name], seeds, way=way)
+    files = (*STCE, "directed", "plan")
+    return Run(f"rare {name}", "what one MATMUL of its way in a thousand meets", files, go)
+
+
+def whole_chunks(name: str) -> Run:
+    """Of tokens, one a read: the longest fills."""
+    files = (*STCE, "directed", "plan")
+    way = Way("dense", "OS", "WU")
+    go = partial(test_stce.simulate, test_stce.CONFIGS[name], range(WAY_SEEDS), way=way)
+    return Run(f"whole chunks {name}", "the longest fills", files, go)
 
 
 def sore(name: str, why: str) -> Run:
@@ -108,6 +131,17 @@ def _dma(name: str) -> None:
     jobs = test_dma.jobs(name, range(test_dma.COUNT))
     check_law(test_dma.design(name), jobs)
     check_under_stalls(test_dma.design(name), jobs[: test_dma.COUNT // 2], 100)
+
+
+def many_transfers(name: str) -> Run:
+    go = partial(_many, name)
+    return Run(f"many transfers {name}", "queues that wrap around", ("many", *TRANSFERS), go)
+
+
+def _many(name: str) -> None:
+    jobs = [many.many_transfers(name, seed) for seed in range(2)]
+    check_law(test_dma.design(name), jobs)
+    check_under_stalls(test_dma.design(name), jobs[:1], 160)
 
 
 def law(name: str, why: str) -> Run:
@@ -142,19 +176,16 @@ def _resets(name: str) -> None:
     test_reset.check_blank(test_accelerator, name, range(40))
 
 
-def long_resets(name: str) -> Run:
-    files = ("test_reset", "wild", *PROGRAMS_OF_ALL)
-    why = "loops that count far, cut short late"
-    return Run(f"long resets {name}", why, files, partial(_long_resets, name))
+def upsets(name: str) -> Run:
+    files = ("test_upset", "upsets", "upset_bench", "test_reset", "wild", *PROGRAMS_OF_ALL)
+    go = partial(test_upset.check, name, range(150))
+    return Run(f"upsets {name}", "registers that count further than any simulation", files, go)
 
 
-def _long_resets(name: str) -> None:
-    for seed in range(LONG_SEEDS):
-        config, program, image = work = test_accelerator.job(name, seed)
-        wild = test_reset.wild_case(f"long {name}", seed, work, tuple(Unit)[1 + seed % 3])
-        cases = [replace(wild, reset_after=LONG_CYCLES), Case.of(program, config, image)]
-        result = run_programs(test_accelerator.design(name), cases)[1]
-        assert wrong_bits(work, result) + wrong_times(work, result) == []
+def transfer_upsets(name: str) -> Run:
+    files = ("test_upset", "upsets", "upset_bench", "test_reset", "wild", *TRANSFERS)
+    go = partial(test_upset.check_transfers, name, range(150))
+    return Run(f"upsets of transfers {name}", "transfers that end out of order", files, go)
 
 
 def transfer_resets(name: str) -> Run:
@@ -174,9 +205,13 @@ RUNS: tuple[Run, ...] = (
     wuve("a quarter of the lanes, narrow ACT words"),
     stce("sat-4x4", 250),
     *(stce(name, 200) for name in test_stce.ARRAYS),
-    *(plan(name) for name in ("groups wider than words", "sat-4x4", "smallest", "one weight")),
+    *(plan(name, ways) for name, ways in PLANNED.items()),
+    rare("sat-4x4", Way("dense", "WS", "FF"), (1884, 2520)),
+    rare("one weight", Way("dense", "WS", "FF"), (238,)),
+    whole_chunks("more words than groups"),
     planned_packings("sat-8x8"),
     *(transfers(name) for name in ("narrow", "wide", "single", "long")),
+    many_transfers("long"),
     pytest("errors", "every error code", "errors", QUICK, *TRANSFERS),
     pytest("counters", "all 48 bits", "counters", (), "jumps", "jump_bench", *TRANSFERS),
     pytest("axi", "a host and a memory that wait", "axi_models", QUICK, "axi_ram_bench", *TRANSFERS),
@@ -185,6 +220,7 @@ RUNS: tuple[Run, ...] = (
     law("2x2", "N = 16, eight activation values a row and cycle"),
     law("4x8", "M = 4, add latency 1, four-byte bus"),
     *(resets(name) for name in (*test_accelerator.CONFIGS, "2x2")),
-    long_resets("4x4"),
+    *(upsets(name) for name in ("4x4", "4x8")),
+    transfer_upsets("long"),
     *(transfer_resets(name) for name in (*transfer_programs.CONFIGS, "long")),
 )  # fmt: skip
