@@ -85,6 +85,7 @@ def config_word(unit: Unit, register: int, value0: int = 0, value1: int = 0) -> 
 MATMUL = encode(
     Instruction(Op.MATMUL, dict.fromkeys(("bank", "accumulate", "act", "wgt", "acc", "table"), 0))
 )
+PRUNE = encode(Instruction(Op.PRUNE, dict.fromkeys(("bank", "act", "wgt"), 0)))
 VECTOR = Instruction(Op.VECTOR, {"bank": 0, "vector_op": 0, "a": 0, "b": 0, "dst": 0})
 FILL = {"space": Space.ACT, "local": 0, "words": 1, "value": 0}
 
@@ -95,7 +96,9 @@ FAULTS = [
     *(refused("all ones", unit, (1 << INSTRUCTION_BITS) - 1) for unit in Unit),
     refused("another unit's opcode", Unit.SORE, MATMUL),
     refused("another unit's opcode", Unit.DMA, MATMUL),
+    refused("another unit's opcode", Unit.WUVE, PRUNE),
     refused("a bit that must be 0", Unit.STCE, MATMUL | 1 << 127),
+    refused("a bit that must be 0", Unit.SORE, PRUNE | 1 << 127),
     refused("a bit that must be 0", Unit.DMA, encode(transfer(Op.LOAD, 0)) | 1 << 104),
     refused("HALT that waits", Unit.DMA, encode(HALT) | 1 << 4),
     refused("HALT that signals", Unit.SORE, encode(HALT) | 1 << 20),

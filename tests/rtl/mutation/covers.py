@@ -66,9 +66,9 @@ STAGES = {
     )
 }
 
-_MATMULS = ("few matmuls", "matmuls", "other arrays", "programs")
-_GROUPS = ("few groups", "groups", "other groups", "programs")
-_VECTORS = ("few vectors", "vectors", "programs")
+_MATMULS = ("few matmuls", "matmuls", "resets", "other arrays", "programs")
+_GROUPS = ("few groups", "groups", "resets", "other groups", "programs")
+_VECTORS = ("few vectors", "vectors", "resets", "programs")
 _TRANSFERS = ("few transfers", "errors", "transfers", "resets", "other hosts and memories")
 _TOP = (*_TRANSFERS, "few programs", "programs")
 _NUMBERS = ("numbers", "few vectors", "few matmuls")
