@@ -68,6 +68,13 @@ def test_the_layers_that_kernels_and_machine_are_tested_on(name):
     cosim.simulate(design(CONFIGS[name]), "layer_bench", arguments=arguments)
 
 
+@pytest.mark.parametrize("name", ["sat-4x4"])
+def test_a_tile_that_is_read_in_one_cycle(name):
+    """One token by columns: the array could begin before the set-up is over."""
+    one = dict.fromkeys(("lhs", "ir", "out_w", "out_h", "images"), 1)
+    simulate(CONFIGS[name], range(5000, 5004), **one, accumulate=0)
+
+
 def test_two_of_sixteen():
     simulate(CONFIGS["sat-8x8"], range(1000, 1030), ("2:16",), m=16, packed=1)
 
