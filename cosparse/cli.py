@@ -317,6 +317,28 @@ def bench_cpu(
         print(bench.format_table(measurements))
 
 
+@bench_app.command("gpu")
+def bench_gpu(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON file of the measurements.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One layer at a few token counts.")
+    ] = False,
+    limit_s: Annotated[float, typer.Option(min=1, help="Begin no measurement after that.")] = 220.0,
+    json: JsonOption = False,
+) -> None:
+    """Time GPU kernels against cuBLAS; without a GPU, show what was measured elsewhere and bounds."""
+    from cosparse.flow import bench_gpu as bench
+
+    if bench.has_gpu():
+        bench.measure(out, quick=quick, limit_s=limit_s)
+    elif json:
+        _print_json({"measured": bench.kept_results(), "modelled": bench.bounds_json()})
+    else:
+        print(bench.text_without_gpu())
+
+
 @app.command()
 def report(
     results: Annotated[

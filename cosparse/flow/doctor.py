@@ -79,7 +79,7 @@ def _own_kernels() -> Check:
 
 
 def _gpu() -> Check:
-    name, purpose = "GPU", "Triton kernels (not in this release)"
+    name, purpose = "GPU", "`cosparse bench gpu`, kernels.gpu"
     install = "an NVIDIA GPU with its driver, and pip install 'cosparse[gpu]'"
     found = _first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return Check(name, purpose, found is not None, found or "missing", install)

@@ -177,7 +177,7 @@ def _not_measured(
     """What a reader could expect in the report and does not find, and why."""
     method = scenario.train.method
     missing = [
-        ("GPU kernels", "this release has none"),
+        ("this network on a GPU", "`cosparse bench gpu` times layers, not networks"),
         ("power and resources on a board", "energy and area are modelled from tables"),
         ("vector work on the CPU", "only matrix products are timed there"),
         (

@@ -9,6 +9,7 @@ from .accuracy import accuracy_section
 from .assumptions import assumptions_section
 from .cpu import cpu_section
 from .energy import energy_section
+from .gpu import gpu_section
 from .layers import layers_section
 from .limits import limits_section
 from .on_accelerator import on_accelerator_section
@@ -31,6 +32,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Section | None]] = {
     "energy": energy_section,
     "study": study_section,
     "cpu": cpu_section,
+    "gpu": gpu_section,
     "operations": operations_section,
     "storage": storage_section,
     "layers": layers_section,
