@@ -110,7 +110,7 @@ def test_every_command_shown_exists(page):
 
 def test_the_command_page_lists_every_command_and_option():
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `cosparse ([a-z]+(?: cpu)?)", text, re.M))
+    listed = set(re.findall(r"^\| `cosparse ([a-z]+(?: [cg]pu)?)", text, re.M))
     options = {name: set() for name in listed}
     for names, option in re.findall(r"^\| ([a-z, ]+) \| `(--[a-z-]+)", text, re.M):
         for name in names.split(", "):
