@@ -60,7 +60,7 @@ long: the longest bursts that AXI allows, and many of them."""
 
 WATCHDOG_CYCLES = 200
 LONG_WATCHDOG_CYCLES = 2_000
-"""A memory that passes a byte a cycle answers the longest bursts late."""
+"""A memory that passes a byte a cycle answers long bursts late."""
 
 
 def design(
@@ -71,7 +71,7 @@ def design(
 ) -> Design:
     """A short watchdog, beyond every latency here, so that a deadlock is soon found."""
     config = (CONFIGS | NIGHTLY_CONFIGS)[name]
-    watchdog = LONG_WATCHDOG_CYCLES if name == "long" else WATCHDOG_CYCLES
+    watchdog = LONG_WATCHDOG_CYCLES if name in NIGHTLY_CONFIGS else WATCHDOG_CYCLES
     given = {"WatchdogCycles": watchdog, **parameters}
     stubs = (BENCHES / "stubs",)
     return accelerator_design(config, stubs, given, top, registers=registers or {})

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from hwsim import AcceleratorConfig
-from hwsim.host import Counter
+from hwsim.cosim.accelerator import run_programs
+from hwsim.host import Counter, Error
 from hwsim.isa import Unit
 from tests.programs.coverage import EVENTS, Coverage
 from tests.rtl import (
     test_accelerator,
     test_dma,
+    test_errors,
     test_reset,
     test_sore,
     test_stce,
@@ -34,6 +36,7 @@ SORE = ("test_sore", "sore_bench", "sore_cases", "classify")
 STCE = ("test_stce", "matmuls", "stce_bench", "classify")
 PROGRAMS_OF_ALL = ("test_accelerator", "law", "accelerator_bench")
 TRANSFERS = ("transfer_programs", "law", "accelerator_bench")
+WATCHDOG_CYCLES = 65_536
 WAY_SEEDS = 1500
 """Drawn for each way of the plan; those that add nothing are not simulated."""
 PLANNED = {
@@ -45,6 +48,11 @@ PLANNED = {
     "smallest": tuple(Way("dense", "WS", phase) for phase in ("FF", "BP")),
 }
 """Ways of the plan by configuration: all in one, and elsewhere what is rare or cannot be there."""
+RARE = {
+    "sat-4x4": {Way("dense", "WS", "FF"): (1884, 2520)},
+    "one weight": {Way("dense", "WS", "FF"): (238,), Way("dense", "WS", "BP"): (567,)},
+}
+"""Seeds of single MATMULs of a way, by configuration."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +100,15 @@ def _plan(name: str, ways: tuple[Way, ...]) -> None:
             test_stce.simulate(mapping, range(WAY_SEEDS), way=way)
 
 
-def rare(name: str, way: Way, seeds: tuple[int, ...]) -> Run:
-    go = partial(test_stce.simulate, test_stce.CONFIGS[name], seeds, way=way)
+def rare(name: str, seeds: dict[Way, tuple[int, ...]]) -> Run:
     files = (*STCE, "directed", "plan")
-    return Run(f"rare {name}", "what one MATMUL of its way in a thousand meets", files, go)
+    why = "what one MATMUL of its way in a thousand meets"
+    return Run(f"rare {name}", why, files, partial(_rare, name, seeds))
+
+
+def _rare(name: str, seeds: dict[Way, tuple[int, ...]]) -> None:
+    for way, chosen in seeds.items():
+        test_stce.simulate(test_stce.CONFIGS[name], chosen, way=way)
 
 
 def whole_chunks(name: str) -> Run:
@@ -142,6 +155,15 @@ def _many(name: str) -> None:
     jobs = [many.many_transfers(name, seed) for seed in range(2)]
     check_law(test_dma.design(name), jobs)
     check_under_stalls(test_dma.design(name), jobs[:1], 160)
+
+
+def _watchdog() -> None:
+    """A unit that waits for ever, with the watchdog that the RTL has by default."""
+    fault = next(each for each in test_errors.FAULTS if each.error is Error.WATCHDOG)
+    design = transfer_programs.design("narrow", WatchdogCycles=WATCHDOG_CYCLES)
+    (result,) = run_programs(design, [fault.case()], 2 * WATCHDOG_CYCLES)
+    assert result.error is Error.WATCHDOG
+    assert WATCHDOG_CYCLES < result.cycles < WATCHDOG_CYCLES + 50
 
 
 def law(name: str, why: str) -> Run:
@@ -206,13 +228,13 @@ RUNS: tuple[Run, ...] = (
     stce("sat-4x4", 250),
     *(stce(name, 200) for name in test_stce.ARRAYS),
     *(plan(name, ways) for name, ways in PLANNED.items()),
-    rare("sat-4x4", Way("dense", "WS", "FF"), (1884, 2520)),
-    rare("one weight", Way("dense", "WS", "FF"), (238,)),
+    *(rare(name, seeds) for name, seeds in RARE.items()),
     whole_chunks("more words than groups"),
     planned_packings("sat-8x8"),
     *(transfers(name) for name in ("narrow", "wide", "single", "long")),
     many_transfers("long"),
     pytest("errors", "every error code", "errors", QUICK, *TRANSFERS),
+    Run("watchdog", "its longest span", ("test_errors", *TRANSFERS), _watchdog),
     pytest("counters", "all 48 bits", "counters", (), "jumps", "jump_bench", *TRANSFERS),
     pytest("axi", "a host and a memory that wait", "axi_models", QUICK, "axi_ram_bench", *TRANSFERS),
     law("4x4", "all units at once"),
