@@ -153,10 +153,12 @@ def cosimulate(
     """Run the programs of a step on the RTL and compare each. Returns the "rtl" section of a result.
 
     Raises ConfigError for a configuration without RTL, MissingToolError, InputError for a product that
-    does not exist.
+    does not exist and for a folder of waves that cannot be made.
     """
     wanted, reporter = selection or Selection(), reporter or Reporter()
     tools = check_rtl(config)
+    if wanted.vcd is not None:
+        _check_folder(wanted.vcd)
     reporter.stage(f"compiling the step for {config.name}")
     found = list(step_programs(workload, config, weights, wanted.seed))
     chosen, left_out = _choose(found, wanted)
@@ -165,7 +167,7 @@ def cosimulate(
         for program, row in zip(chosen, rows, strict=False):
             if wanted.products or not row["equal"]:
                 reporter.stage(f"running {program.key} again for its waves")
-                row["vcd"] = str(_write_waves(program, config, wanted.vcd))
+                row["vcd"] = _write_waves(program, config, wanted.vcd)
     late = chosen[len(rows) :]
     left_out += [LeftOut(program.name, program.phase, OUT_OF_TIME) for program in late]
     return {
@@ -328,13 +330,26 @@ def _row(program: LayerProgram, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _write_waves(program: LayerProgram, config: AcceleratorConfig, folder: Path) -> Path:
-    """Run the program once more, alone, and keep its waves."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _check_folder(folder: Path) -> None:
+    """Before anything runs, so that nothing is lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--vcd: expected a folder that can be written, got '{folder}' ({error.strerror})"
+        ) from error
+
+
+def _write_waves(program: LayerProgram, config: AcceleratorConfig, folder: Path) -> str | None:
+    """Run the program once more, alone, and keep its waves, also of a simulation that stops itself."""
     path = folder / f"{program.key.replace(':', '-').replace('/', '-').replace(' ', '-')}.vcd"
     made, image = program.make()
     case = Case.of(made, config, image)
-    run_programs(
-        accelerator_design(config), [case], timeout_cycles=2 * program.cycles + 100_000, vcd=path
-    )
-    return path
+    with suppress(RunError):  # its row says it
+        run_programs(
+            accelerator_design(config),
+            [case],
+            timeout_cycles=2 * program.cycles + 100_000,
+            vcd=path,
+        )
+    return str(path) if path.exists() else None

@@ -65,6 +65,8 @@ class Session:
         self._timeout_cycles, self._timeout_seconds = timeout_cycles, timeout_seconds
         self._design = accelerator_design(config, **options)
         self._stack = ExitStack()
+        self._told = False
+        """Whether a program's caller was told that the simulation is over."""
         self.cycles: list[int] = []
         """Of every program so far."""
 
@@ -105,7 +107,7 @@ class Session:
                 self._bench.send(None)
         finally:
             self._stack.close()
-        if kind is None:
+        if kind is None and not self._told:
             self._simulation.result()
 
     def __call__(self, program: Program, memory: Memory) -> Executed:
@@ -123,6 +125,7 @@ class Session:
             self._bench.send(case)
             found = self._bench.recv()
         except (EOFError, OSError) as gone:
+            self._told = True
             self._simulation.result()
             raise RunError("the simulation ended before the program did") from gone
         return read_result(self._folder, 0, found)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -12,12 +13,13 @@ from cosparse import cli
 from cosparse.flow import cosim
 from cosparse.flow.report import build_sections, heading_of
 from cosparse.flow.report.markdown import render_markdown
-from cosparse.spec import Block, ConfigError, InputError, Operand, Phase, Workload
+from cosparse.spec import Block, ConfigError, InputError, Operand, Phase, RunError, Workload
 from cosparse.spec.errors import MissingToolError
 from cosparse.spec.products import matrix_product
 from hwsim import AcceleratorConfig
 from hwsim.cosim import law
 from hwsim.cosim.layers import LayerProgram, step_programs
+from hwsim.cosim.session import Session
 
 SMALL = AcceleratorConfig.preset("sat-4x4")
 
@@ -91,6 +93,38 @@ def test_a_difference_is_told_with_its_waves_and_exit_code_1(
     assert code == 1 and row["predicted"] == row["counted"] + 1
     assert "timing, engine, RTL count" in row["differences"][0]
     assert "$enddefinitions" in (tmp_path / "waves" / "fc2-BP.vcd").read_text(encoding="utf-8")
+
+
+def test_a_simulation_that_stops_itself_is_a_row_and_loses_none(
+    rtl_scenario, tmp_path, monkeypatch, capsys
+):
+    """An assertion of the RTL ends the simulator: its program differs, the others keep their rows."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(rtl_scenario))
+    asked, result = [], Session.result
+
+    def stopping(session, program, image):
+        if asked:
+            session._bench.send(None)  # the bench leaves
+            session._simulation.result()
+            session._simulation = Future()
+            session._simulation.set_exception(RunError("%Error: assertion of the RTL"))
+        asked.append(program.name)
+        return result(session, program, image)
+
+    monkeypatch.setattr(Session, "result", stopping)
+    code, out = command(monkeypatch, capsys, path, "--layers", "fc2:BP,fc2:FF", "--json")
+    first, second = json.loads(out)["layers"]
+    assert code == 1 and first["equal"] and not second["equal"]
+    assert "assertion of the RTL" in second["differences"][0]
+
+
+def test_a_folder_of_waves_that_cannot_be_made_is_told_first(rtl_scenario, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(rtl_scenario))
+    selection = cosim.Selection(vcd=path)
+    with pytest.raises(InputError, match="--vcd: expected a folder"):
+        cosim.cosimulate_target(str(path), None, selection)
 
 
 def test_a_configuration_without_rtl_is_refused():

@@ -316,3 +316,16 @@ def test_the_order_of_the_axes_makes_another_sweep_of_the_same_points(complete, 
     assert ours != theirs
     unnumbered = [sorted([*row.values()][1:] for row in found) for found in (ours, theirs)]
     assert unnumbered[0] == unnumbered[1]
+
+
+def test_another_version_of_the_models_takes_the_places_of_the_sweep(
+    scenario, tmp_path, monkeypatch
+):
+    first = cs.sweep(scenario(), out=tmp_path, processes=1)
+    monkeypatch.setattr("cosparse.flow.sweep.run.model_version", lambda: "another")
+    second = cs.sweep(scenario(), out=tmp_path, processes=1)
+    assert (second.sweep, second.evaluated) == (first.sweep, first.points)
+    with Store.open(second.path) as store:
+        query = "SELECT DISTINCT digest FROM result JOIN version ON version.id = result.version"
+        assert list(store.rows(query)) == [("another",)]
+    assert len(list(second.rows("cycles"))) == first.points

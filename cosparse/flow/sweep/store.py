@@ -118,7 +118,11 @@ _INSERT = (
     f"INSERT OR IGNORE INTO point ({', '.join(_POINT_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(_POINT_COLUMNS))})"
 )
-_JOIN = "INSERT OR IGNORE INTO sample SELECT ?, ?, id FROM point WHERE key = ?"
+_JOIN = (
+    "INSERT INTO sample SELECT ?, ?, id FROM point WHERE key = ? "
+    "ON CONFLICT DO UPDATE SET point = excluded.point WHERE point != excluded.point"
+)
+"""A place of a sweep holds the point of today's models and files, whatever an earlier run put there."""
 
 RESULT_COLUMNS = ("number", "model", "method", "pattern", "batch", "dataflow", *CONFIG_FIELDS,
                   *INTEGERS, *REALS, "accuracy", "refused")  # fmt: skip
