@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cosparse.cli_bench import JsonOption, bench_app
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,15 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-bench_app = typer.Typer(
-    help="Measure kernels against the best dense library.", no_args_is_help=True
-)
 app.add_typer(bench_app, name="bench")
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="A shipped scenario (`cosparse list`) or a YAML file.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Allow Python code that the scenario names to run.")
@@ -297,46 +295,6 @@ def sweep(
         result.export(export)
         if not json:
             print(f"points: {export}")
-
-
-@bench_app.command("cpu")
-def bench_cpu(
-    threads: Annotated[int, typer.Option(min=1, help="Threads for kernels and baselines.")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="Interleaved runs of each kernel.")] = 5,
-    quick: Annotated[bool, typer.Option("--quick", help="Two small layers only.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Time CPU kernels on layers of known networks against torch and OpenBLAS."""
-    from cosparse.flow import bench_cpu as bench
-
-    shapes = bench.QUICK_SHAPES if quick else None
-    measurements = bench.bench_cpu(shapes=shapes, threads=threads, repeats=repeats)
-    if json:
-        _print_json([measurement.to_json() for measurement in measurements])
-    else:
-        print(bench.format_table(measurements))
-
-
-@bench_app.command("gpu")
-def bench_gpu(
-    out: Annotated[
-        Path | None, typer.Option("--out", help="JSON file of the measurements.")
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="One layer at a few token counts.")
-    ] = False,
-    limit_s: Annotated[float, typer.Option(min=1, help="Begin no measurement after that.")] = 220.0,
-    json: JsonOption = False,
-) -> None:
-    """Time GPU kernels against cuBLAS; without a GPU, show what was measured elsewhere and bounds."""
-    from cosparse.flow import bench_gpu as bench
-
-    if bench.has_gpu():
-        bench.measure(out, quick=quick, limit_s=limit_s)
-    elif json:
-        _print_json({"measured": bench.kept_results(), "modelled": bench.bounds_json()})
-    else:
-        print(bench.text_without_gpu())
 
 
 @app.command()
