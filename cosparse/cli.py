@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cosparse.cli_bench import JsonOption, bench_app
+from cosparse.cli_bench import JsonOption, bench_app, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,7 @@ def run(
 
     results = run_scenario(checked, out=out, trust=trust, reporter=_reporter(json))
     if json:
-        _print_json(results.document)
+        print_json(results.document)
     else:
         _print_summary(results)
 
@@ -61,7 +61,7 @@ def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
 
     checked = load_scenario(scenario)
     if json:
-        _print_json({"scenario": checked.resolved(), "hash": checked.content_hash()})
+        print_json({"scenario": checked.resolved(), "hash": checked.content_hash()})
         return
     print(jsonlib.dumps(checked.resolved(), indent=2))
     print(f"\n{checked.name}: valid (hash {checked.content_hash()[:8]})")
@@ -88,7 +88,7 @@ def train(
 
     rows, checkpoints = train_only(checked, out=out, trust=trust, reporter=_reporter(json))
     if json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     columns = ("method", "metric", "mean", "deviation", "difference to dense", "95 % +-")
     _print_table(
@@ -156,7 +156,7 @@ def simulate(
     else:
         section = simulation.simulate_scenario(target, accelerator, trust=trust)
     if json:
-        _print_json(section)
+        print_json(section)
     else:
         console.print_simulation(section)
 
@@ -225,7 +225,7 @@ def cosim(
         reporter=_reporter(json),
     )
     if json:
-        _print_json(section)
+        print_json(section)
     else:
         console.print_cosimulation(section)
     if section["different"] or not section["layers"]:
@@ -270,7 +270,7 @@ def sweep(
     if plan:
         planned = sweeps.plan(checked, out=out, trust=trust)
         if json:
-            _print_json(planned.to_json())
+            print_json(planned.to_json())
         else:
             print("\n".join(planned.summary()))
         return
@@ -283,7 +283,7 @@ def sweep(
         raise typer.Exit(130) from None
     pages = result.report() if report and result.points > result.refused else None
     if json:
-        _print_json(result.to_json(best) | {"report": str(pages[0]) if pages else None})
+        print_json(result.to_json(best) | {"report": str(pages[0]) if pages else None})
     else:
         print("\n".join(result.summary()))
         if pages:
@@ -332,7 +332,7 @@ def report(
     else:
         html, markdown = write_sweep_report(store, out)
     if json:
-        _print_json({"html": str(html), "markdown": str(markdown)})
+        print_json({"html": str(html), "markdown": str(markdown)})
     else:
         print(f"report: {html}\n        {markdown}")
 
@@ -347,7 +347,7 @@ def _compare(
     comparison, pages = compare_runs(results, allowed, force=force, out=out)
     worse = comparison.regressions(allowed)
     if json:
-        _print_json(comparison.to_json(allowed))
+        print_json(comparison.to_json(allowed))
     else:
         _print_table(COLUMNS, text_rows(comparison, allowed))
         for words, names in (("A", comparison.lost), ("B", comparison.gained)):
@@ -370,7 +370,7 @@ def inspect(
 
     found = inspect_file(file)
     if json:
-        _print_json(found)
+        print_json(found)
         return
     for key, value in found.items():
         if key != "tensors":
@@ -394,7 +394,7 @@ def doctor(json: JsonOption = False) -> None:
 
     checks = run_checks()
     if json:
-        _print_json([asdict(item) for item in checks])
+        print_json([asdict(item) for item in checks])
         return
     for item in checks:
         mark = "ok     " if item.present else "missing"
@@ -411,7 +411,7 @@ def list_names(json: JsonOption = False) -> None:
 
     categories = names()
     if json:
-        _print_json(categories)
+        print_json(categories)
         return
     for category, rows in categories.items():
         print(f"{category}:")
@@ -459,10 +459,6 @@ def _console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True)
-
-
-def _print_json(value: Any) -> None:
-    print(jsonlib.dumps(value, indent=1, sort_keys=True))
 
 
 def _print_summary(results: "Results") -> None:

@@ -25,7 +25,7 @@ def bench_cpu(
     shapes = bench.QUICK_SHAPES if quick else None
     measurements = bench.bench_cpu(shapes=shapes, threads=threads, repeats=repeats)
     if json:
-        _print_json([measurement.to_json() for measurement in measurements])
+        print_json([measurement.to_json() for measurement in measurements])
     else:
         print(bench.format_table(measurements))
 
@@ -47,10 +47,11 @@ def bench_gpu(
     if bench.has_gpu():
         bench.measure(out, quick=quick, limit_s=limit_s)
     elif json:
-        _print_json({"measured": bench.kept_results(), "modelled": bench.bounds_json()})
+        print_json({"measured": bench.kept_results(), "modelled": bench.bounds_json()})
     else:
         print(bench.text_without_gpu())
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """As every command with --json does."""
     print(jsonlib.dumps(value, indent=1, sort_keys=True))

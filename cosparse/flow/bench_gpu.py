@@ -117,27 +117,29 @@ def bounds(
     contestants: Iterable[str] = SHOWN,
 ) -> list[Bound]:
     """Bounds of a product of BOUND_SIZES at a bandwidth and a tensor-core rate."""
-
-    def least(contestant: str, count: int) -> tuple[float, str]:
-        outputs, inputs = BOUND_SIZES
-        density, bits = density_and_bits(contestant)
-        moved = outputs * inputs * bits / 8 + 2 * count * (outputs + inputs)
-        seconds = {
-            "bytes": moved / (bandwidth_gb_s * 1e9),
-            "operations": 2 * density * outputs * inputs * count / (tflop_s * 1e12),
-        }
-        limit = max(seconds, key=seconds.__getitem__)
-        return 1e6 * seconds[limit], limit
-
+    ceilings = bandwidth_gb_s * 1e9, tflop_s * 1e12
+    dense = {count: _least_us("dense", count, *ceilings)[0] for count in tokens}
     found = []
     for contestant in contestants:
         if contestant.endswith("torch"):
             continue
-        for count in tokens:
-            us, limit = least(contestant, count)
-            dense, _ = least("dense", count)
-            found.append(Bound(contestant, count, us, limit, dense / us))
+        for count, dense_us in dense.items():
+            us, limit = _least_us(contestant, count, *ceilings)
+            found.append(Bound(contestant, count, us, limit, dense_us / us))
     return found
+
+
+def _least_us(contestant: str, tokens: int, bandwidth: float, rate: float) -> tuple[float, str]:
+    """(least time, what it is limited by). bandwidth: bytes a second; rate: operations a second."""
+    outputs, inputs = BOUND_SIZES
+    density, bits = density_and_bits(contestant)
+    moved = outputs * inputs * bits / 8 + 2 * tokens * (outputs + inputs)
+    us = {
+        "bytes": 1e6 * moved / bandwidth,
+        "operations": 1e6 * 2 * density * outputs * inputs * tokens / rate,
+    }
+    limit = max(us, key=us.__getitem__)
+    return us[limit], limit
 
 
 def bounds_json() -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ from cosparse.flow.network import resolve_network
 from cosparse.flow.report.sweep import SECTIONS, read_points, write_points
 from cosparse.flow.report.sweep.configuration import scenario_text
 from cosparse.flow.report.sweep.fastest import fastest, priced
-from cosparse.flow.report.sweep.front import front_rows
 from cosparse.flow.scenario import load_scenario
 from cosparse.spec import InputError
 from hwsim import price, total
@@ -51,12 +50,12 @@ def test_the_limits_of_every_point_are_those_of_its_operations(points):
 
 def test_the_front_is_what_no_point_beats(points):
     costs = points.costs
-    front = {tuple(costs[row]) for row in front_rows(points)}
+    front = {tuple(costs[row]) for row in points.front}
     beaten = [any((other <= own).all() and (other < own).any() for other in costs) for own in costs]
     assert front == {
         tuple(own) for own, is_beaten in zip(costs, beaten, strict=True) if not is_beaten
     }
-    times = [costs[row, 0] for row in front_rows(points)]
+    times = [costs[row, 0] for row in points.front]
     assert times == sorted(times)
 
 
@@ -105,7 +104,7 @@ def test_the_page_opens_without_a_console_message(pages, tmp_path):
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_a_click_shows_the_configuration(pages, points, tmp_path):
     """The page with a script at its end that clicks, as Plotly tells of it, on a point of the front."""
-    text = scenario_text(points, int(front_rows(points)[0]))
+    text = scenario_text(points, int(points.front[0]))
     click = (
         "<script>const chart = document.querySelector('.pick').parentElement.querySelector('.plot');"
         "const front = chart.data[1]; chart.emit('plotly_click', {points: [{customdata:"

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...analysis import pareto_front
 from ..blocks import Block, Code, Figure, Section, Table, Text
 from .configuration import axis_line, scenario_text
 from .points import SweepPoints
@@ -18,22 +17,8 @@ _LISTED = 25
 _COPIED = 3
 
 
-def front_rows(points: SweepPoints) -> NDArray[np.int64]:
-    """Rows of the Pareto front in all objectives, by the first of them; equal points count once."""
-    known = np.flatnonzero(np.isfinite(points.costs).all(axis=1))
-    if not len(known):
-        return known
-    costs = points.costs[known]
-    on = known[pareto_front(costs)]
-    _, first = np.unique(points.costs[on], axis=0, return_index=True)
-    rows: NDArray[np.int64] = on[
-        first
-    ]  # of each in lexicographic order, thus by the first objective
-    return rows
-
-
 def front_section(points: SweepPoints) -> Section | None:
-    rows = front_rows(points)
+    rows = points.front
     if not len(rows):
         return None
     texts = ", ".join(one.text for one in points.objectives)
@@ -56,7 +41,7 @@ def _ends(rows: NDArray[np.int64]) -> list[int]:
 
 
 def _figure(points: SweepPoints, rows: NDArray[np.int64]) -> Figure:
-    known = np.flatnonzero(np.isfinite(points.costs).all(axis=1))
+    known = points.known
     others = np.setdiff1d(known, rows)
     drawn = _some(rows, _DRAWN)
     beside = _some(others, _BESIDE)

@@ -6,7 +6,6 @@ from ...analysis import main_effects
 from ..blocks import Fact, Facts, Section, Text
 from ..format import cell_text
 from .configuration import axis_line
-from .front import front_rows
 from .points import SweepPoints
 
 _KINDS = {"milliseconds": "simulated", "energy_j": "modelled", "accuracy": "measured"}
@@ -26,7 +25,7 @@ def overview_section(points: SweepPoints) -> Section:
         kind = _KINDS.get(points.objectives[place].text.split()[-1], "estimated")
         facts.append(Fact(cell_text(float(value)), f"{aim} {points.label(place)}", kind))
         lines.append(Text(f"{aim.capitalize()} {points.label(place)}: {axis_line(points, row)}."))
-    facts.append(Fact(f"{len(front_rows(points)):,}", "points on the Pareto front", "simulated"))
+    facts.append(Fact(f"{len(points.front):,}", "points on the Pareto front", "simulated"))
     if points.refused:
         lines.append(Text(f"{points.refused:,} further points cannot run and have no figures."))
     if np.isfinite(points.costs[:, 0]).all() and points.axes and len(points) > 1:

@@ -14,7 +14,7 @@ from cosparse.spec import InputError
 from hwsim import AcceleratorConfig
 from hwsim.config_vector import CONFIG_FIELDS
 
-from ...analysis import LIMITS, TOTALS_READ, limits_of_totals
+from ...analysis import LIMITS, TOTALS_READ, limits_of_totals, pareto_front
 from ...sweep.axes import DATAFLOW, short_name
 from ...sweep.objectives import Objective, columns_of, parse_objective
 from ...sweep.space import FLOWS
@@ -100,6 +100,21 @@ class SweepPoints:
             for one in self.objectives
         ]
         return np.stack(costs, axis=1)
+
+    @cached_property
+    def known(self) -> NDArray[np.int64]:
+        """Rows of the points whose every objective is known."""
+        return np.flatnonzero(np.isfinite(self.costs).all(axis=1))
+
+    @cached_property
+    def front(self) -> NDArray[np.int64]:
+        """Rows of the Pareto front in all objectives, by the first of them; equal points count once."""
+        if not len(self.known):
+            return self.known
+        on = self.known[pareto_front(self.costs[self.known])]
+        _, first = np.unique(self.costs[on], axis=0, return_index=True)
+        rows: NDArray[np.int64] = on[first]  # in lexicographic order, thus by the first objective
+        return rows
 
     def value(self, objective: int) -> Values:
         """The objective's own value, not its cost."""
