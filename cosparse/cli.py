@@ -263,10 +263,10 @@ def sweep(
 
     checked = load_scenario(scenario)
     from cosparse.flow.sweep import run as sweeps
-    from cosparse.flow.sweep.export import check_suffix
+    from cosparse.flow.sweep.export import check_target
 
     if export is not None:
-        check_suffix(export)
+        check_target(export)
     if plan:
         planned = sweeps.plan(checked, out=out, trust=trust)
         if json:
@@ -281,7 +281,8 @@ def sweep(
     except KeyboardInterrupt:
         print("interrupted; finished points are kept, the same command goes on", file=sys.stderr)
         raise typer.Exit(130) from None
-    pages = result.report() if report and result.points > result.refused else None
+    complaint = result.complaint()
+    pages = result.report() if report and complaint is None else None
     if json:
         print_json(result.to_json(best) | {"report": str(pages[0]) if pages else None})
     else:
@@ -295,6 +296,9 @@ def sweep(
         result.export(export)
         if not json:
             print(f"points: {export}")
+    if complaint is not None:
+        print(complaint, file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -308,8 +312,11 @@ def report(
         typer.Option("--compare", help="Compare two runs, A then B; exit code 1 if B is worse."),
     ] = False,
     fail_above: Annotated[
-        str, typer.Option(metavar="PERCENT", help="With --compare: how much worse is allowed.")
-    ] = "0%",
+        str | None,
+        typer.Option(
+            metavar="PERCENT", help="With --compare: how much worse is allowed; default 0%."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="With --compare: even if their data differ.")
     ] = False,
@@ -318,12 +325,14 @@ def report(
 ) -> None:
     """Write report.html and report.md again, of a run or a sweep, or compare two runs."""
     if compare:
-        _compare(results, fail_above, force, out, json)
+        _compare(results, fail_above or "0%", force, out, json)
         return
     from cosparse.flow.report import rewrite_reports
     from cosparse.flow.report.sweep import store_in, write_sweep_report
     from cosparse.spec import InputError
 
+    if force or fail_above is not None:
+        raise InputError("--fail-above and --force go with --compare and two runs")
     if len(results) != 1:
         raise InputError(f"expected one run, got {len(results)}; two are compared with --compare")
     store = store_in(results[0])

@@ -12,6 +12,8 @@ from .report.facts import EXECUTORS, GEMM_PHASES
 from .statistics import half_widths
 
 Document = dict[str, Any]
+DIVERGED = "diverged seeds"
+"""Told where there are some."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ def compare(before: Document, after: Document, *, force: bool = False) -> Compar
     """
     _check_data(before, after, force)
     first, second = dict(_quantities(before)), dict(_quantities(after))
-    changes = [_change(name, first[name], second[name]) for name in first if name in second]
+    changes = [
+        change
+        for change in (_change(name, first[name], second[name]) for name in first if name in second)
+        if not change.name.startswith(DIVERGED) or change.before or change.after
+    ]
     if not changes:
         raise InputError(
             "the two runs have no quantity in common: expected a method, backend or network of both"
@@ -134,7 +140,9 @@ def _quantities(document: Document) -> Iterator[tuple[str, _Quantity]]:
 def _accuracies(document: Document) -> Iterator[tuple[str, _Quantity]]:
     runs = [] if document["training"] is None else document["training"]["runs"]
     for method in dict.fromkeys(run["method"] for run in runs):
-        own = [run for run in runs if run["method"] == method and run["metric"] is not None]
+        all_seeds = [run for run in runs if run["method"] == method]
+        own = [run for run in all_seeds if run["metric"] is not None]
+        yield f"{DIVERGED} of {method}", _less("counted", len(all_seeds) - len(own))
         if own:
             name = own[0]["metric_name"]
             values = {run["seed"]: run["metric"] for run in own}

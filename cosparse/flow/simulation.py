@@ -42,7 +42,7 @@ def simulate(
     shipped model, on `batch` samples; or what `sparsify` returned, with its own layers. method: a
     name, with the pattern behind it or in `pattern` (2:8 where neither says). accelerator: a preset's
     name, a mapping of fields, or a configuration. Raises UnsupportedError for what the accelerator
-    refuses, InputError for a model without a sample and for two patterns.
+    refuses, InputError for a model without a sample, for two patterns and for another kind of value.
     """
     config = _config(accelerator)
     if isinstance(target, Workload):
@@ -78,6 +78,8 @@ def simulate(
 
 def _method_and_pattern(method: str, pattern: str | None) -> tuple[str, str]:
     """`"bdwp 2:8"` as (name, pattern). Raises InputError for two patterns."""
+    if not isinstance(method, str):
+        raise InputError(f"simulate: expected a method's name such as 'bdwp 2:8', got {method!r}")
     name, _, behind = method.strip().partition(" ")
     if behind and pattern is not None:
         raise InputError(f"simulate: expected one pattern, got '{method}' and pattern='{pattern}'")
@@ -153,6 +155,11 @@ def _config(accelerator: str | Mapping[str, Any] | AcceleratorConfig) -> Acceler
         return accelerator
     if isinstance(accelerator, str):
         return AcceleratorConfig.preset(accelerator)
+    if not isinstance(accelerator, Mapping):
+        raise InputError(
+            "accelerator: expected a preset's name, a mapping of fields or an AcceleratorConfig, got "
+            f"{accelerator!r}"
+        )
     return AcceleratorConfig.from_mapping(dict(accelerator))
 
 

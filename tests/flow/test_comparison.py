@@ -74,6 +74,15 @@ def test_an_accuracy_is_worse_where_a_paired_t_test_says_so(before, after, loss)
     assert resolved == (stats.ttest_rel(first, second).pvalue < 0.05)
 
 
+def test_a_seed_that_diverges_is_a_regression(before, after):
+    set_accuracies(before, [95.0, 96.0, 97.0])
+    set_accuracies(after, [95.0, None, 97.0])
+    found = compare(before, after)
+    assert [c.name for c in found.regressions(0.5)] == ["diverged seeds of bdwp"]
+    assert not compare(after, before).regressions(0)
+    assert all("diverged" not in c.name for c in compare(before, before).changes)
+
+
 def test_one_seed_resolves_nothing_and_seeds_are_paired_by_number(before, after):
     set_accuracies(before, [95.0, 96.0, 97.0])
     set_accuracies(after, [10.0])

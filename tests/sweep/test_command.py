@@ -44,7 +44,37 @@ def test_a_mistake_is_told_with_its_place(scenario, tmp_path):
     assert "mine.yaml:1:" in str(found.exception)
 
 
-def test_an_export_that_cannot_be_written_is_told_first(file, tmp_path):
-    found = CliRunner().invoke(app, ["sweep", str(file), "--export", "points.xlsx"])
-    assert "expected a file ending in .csv or .parquet" in str(found.exception)
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("points.xlsx", "expected a file ending in .csv or .parquet"),
+        ("missing/points.csv", "expected a file in a folder that exists"),
+    ],
+)
+def test_an_export_that_cannot_be_written_is_told_first(file, tmp_path, name, words):
+    out = tmp_path / "out"
+    arguments = ["sweep", str(file), "--out", str(out), "--export", str(tmp_path / name)]
+    found = CliRunner().invoke(app, arguments)
+    assert words in str(found.exception)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ({"axes": {"train.pattern": ["2:32"]}}, "none of the 1 points can run, so there is no"),
+        ({"constraints": ["rows > 8"]}, "the rules leave no point, so there is no report"),
+    ],
+)
+def test_a_sweep_that_finds_nothing_fails(scenario, tmp_path, sweep, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps(scenario(**sweep)))
+    found = CliRunner().invoke(
+        app, ["sweep", str(path), "--out", str(tmp_path), "--processes", "1"]
+    )
+    assert found.exit_code == 1 and words in found.stderr
+
+
+def test_options_of_a_comparison_need_one(tmp_path):
+    found = CliRunner().invoke(app, ["report", str(tmp_path), "--fail-above", "2%"])
+    assert "go with --compare and two runs" in str(found.exception)

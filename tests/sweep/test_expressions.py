@@ -53,6 +53,11 @@ def test_values(text, values):
         ("min()", "expected values between the brackets"),
         ("(" * 240 + ")" * 240, "invalid syntax|too many nested|less nesting"),
         ("1" * 600, "at most 500 characters"),
+        ("rows > 1 / 0", "'1 / 0' is no finite number"),
+        ("rows > 5 % 0", "'5 % 0' is no finite number"),
+        ("rows < 9 ** 9 ** 9", "no finite number"),
+        ("rows == 'a' * 1000000000", "expected a number in .* got 'a'"),
+        ("rows in [1] * 1000000000", r"expected a number in .* got \[1\]"),
     ],
 )
 def test_refusals(text, words):
@@ -63,3 +68,13 @@ def test_refusals(text, words):
 def test_what_does_not_go_together_is_told_with_the_expression():
     with pytest.raises(InputError, match=r"'rows - pattern': "):
         parse("rows - pattern", COLUMNS)(COLUMNS)
+
+
+def test_a_division_by_a_constant_that_is_zero_is_told():
+    with pytest.raises(InputError, match="division by zero"):
+        parse("VU9P.lut / (VU9P.lut - VU9P.lut)", COLUMNS)(COLUMNS)
+
+
+def test_text_is_no_condition():
+    with pytest.raises(InputError, match="'pattern' gives text, expected a condition"):
+        parse("pattern", COLUMNS).mask(COLUMNS, 3)

@@ -9,14 +9,18 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import cosparse as cs
 from cosparse.cli import app
 from cosparse.flow.analysis import LIMITS, limits_of
 from cosparse.flow.lower import lower_all
 from cosparse.flow.network import resolve_network
-from cosparse.flow.report.sweep import SECTIONS, read_points, write_points
+from cosparse.flow.report.sweep import SECTIONS, read_points, write_points, write_sweep_report
 from cosparse.flow.report.sweep.configuration import scenario_text
 from cosparse.flow.report.sweep.fastest import fastest, priced
 from cosparse.flow.scenario import load_scenario
+from cosparse.flow.sweep.executors import InProcess
+from cosparse.flow.sweep.run import plan
+from cosparse.flow.sweep.store import Store
 from cosparse.spec import InputError
 from hwsim import price, total
 from tests.flow.test_browser import CHROMIUM, HOSTILE, visit
@@ -127,6 +131,55 @@ def test_hostile_names_are_inert(points, tmp_path):
     assert console == [] and "<img src" not in dom
     title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]
     assert title.startswith("&lt;/title") and "owned" in title
+
+
+def test_the_report_is_of_the_sweep_that_ran_last_and_says_where_it_was_cut_short(
+    scenario, tmp_path, monkeypatch
+):
+    """A plan is no run; a sweep that is begun again is the last one, and complete when it ends."""
+    first, other = scenario(), scenario(axes={"accelerator.interleave": [1, 2]}, set={})
+    made = [cs.sweep(one, out=tmp_path, processes=1) for one in (first, other)]
+    plan(scenario(axes={"accelerator.interleave": [4]}, set={}), out=tmp_path)
+    path = made[0].path
+    assert (len(read_points(path)), read_points(path).complete) == (2, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "run", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            cs.sweep(scenario(axes={"accelerator.rows": [4, 8]}), out=tmp_path, processes=1)
+    points = read_points(path)
+    assert not points.complete and len(points) < 2
+    cs.sweep(first, out=tmp_path, processes=1)
+    assert (len(read_points(path)), read_points(path).complete) == (24, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "join", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            cs.sweep(first, out=tmp_path, processes=1)
+    assert "This sweep is not complete" in write_sweep_report(path)[1].read_text()
+
+
+def cut_short(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_copied_configuration_names_its_model(scenario, tmp_path):
+    made = scenario(
+        axes={"model.options.layers": [2, 3], "model": ["digits-mlp"], "accelerator.rows": [8]},
+        set={},
+    )
+    found = read_points(cs.sweep(made, out=tmp_path, processes=1).path)
+    cycles = found.columns["cycles"]
+    assert cycles[0] < cycles[1]
+    for row, layers in enumerate((2, 3)):
+        copied = yaml.safe_load(scenario_text(found, row))
+        assert (copied["model"]["name"], copied["model"]["options"]) == (
+            "digits-mlp",
+            {"layers": layers},
+        )
+        own = made | copied
+        del own["sweep"]
+        checked = load_scenario(own | {"train": made["train"]})
+        workloads, _ = lower_all(checked, resolve_network(checked, trust=False))
+        assert total(price(workloads["bdwp"], checked.accelerator_config())) == cycles[row]
 
 
 def test_the_path_of_a_missing_store_is_told(tmp_path):

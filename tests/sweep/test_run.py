@@ -128,6 +128,17 @@ def test_exports_hold_every_point(complete, tmp_path):
         complete.export(tmp_path / "points.xlsx")
 
 
+def test_pandas_gets_every_point(complete):
+    frame = complete.to_pandas()
+    rows = list(complete.rows())
+    assert list(frame.columns) == list(rows[0]) and len(frame) == len(rows) == 24
+    assert frame["cycles"].tolist() == [row["cycles"] for row in rows]
+    assert frame.groupby("pattern")["milliseconds"].min().to_dict() == {
+        pattern: min(row["milliseconds"] for row in rows if row["pattern"] == pattern)
+        for pattern in ("2:4", "2:8")
+    }
+
+
 def test_the_best_points(complete):
     rows = list(complete.rows())
     least = sorted(rows, key=lambda row: (row["milliseconds"] * row["lut"], row["number"]))
@@ -172,7 +183,7 @@ def text(path):
         (damaged, CorruptFileError, r"damaged .*; move it away \(mv .*\) and sweep again"),
         (text, CorruptFileError, r"damaged \(file is not a database\); move it away"),
         (foreign, CorruptFileError, "no store of sweeps; give another --out"),
-        (older, SchemaVersionError, r"schema 1, got 0; move it away .* and sweep again"),
+        (older, SchemaVersionError, r"schema 2, got 0; move it away .* and sweep again"),
     ],
 )
 def test_a_bad_store_is_refused_with_a_way_out(scenario, complete, tmp_path, harm, error, words):

@@ -54,6 +54,9 @@ def test_expansion(given, values):
         ({"range": [1, 2], "log": [1, 2]}, "got range and log"),
         ({"form": [1]}, "unknown key 'form'"),
         ({"range": 3}, "range: expected a list, got 3"),
+        ({"range": [0, 1e15, 1e-300]}, "at most 100,000 values"),
+        ({"range": [0, 1e300]}, "numbers up to 9.0072e"),
+        ({"log": [1, 8, 1.0000001]}, "log: expected at most 100,000 values"),
     ],
 )
 def test_expansion_refuses(given, words):
@@ -164,10 +167,68 @@ def test_a_hypercube_covers_every_axis(scenario):
     assert sorted(columns["outstanding"]) == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16]
 
 
+def test_the_order_of_the_file_decides_nothing(scenario):
+    """What `when` and `set` read comes first, wherever it stands; `cols` follows what it is derived from."""
+    axes = {
+        "accelerator.add_latency": {"values": [1, 2], "when": "interleave > 1 and cols == 8"},
+        "accelerator.interleave": {"values": [1, 2, 4], "when": "rows == 8"},
+        "accelerator.rows": [4, 8],
+    }
+    derived = {"sore_lanes": "wuve_lanes", "wuve_lanes": "cols", "cols": "rows"}
+    orders = [
+        (dict(reversed(axes.items())), derived),
+        (axes, dict(reversed(derived.items()))),
+        (axes, derived),
+    ]
+    found = []
+    for own_axes, own_set in orders:
+        blocks, left_out = points_of(define(load_scenario(scenario(axes=own_axes, set=own_set))))
+        rows = [tuple(row) for block in blocks for row in block.configs.tolist()]
+        assert len(rows) + left_out == 12
+        found.append(sorted(rows))
+    assert found[0] == found[1] == found[2]
+    names = ("rows", "cols", "sore_lanes", "wuve_lanes", "interleave", "add_latency")
+    own = AcceleratorConfig.preset("sat-8x8")
+    places = [CONFIG_FIELDS.index(name) for name in names]
+    assert sorted(tuple(row[place] for place in places) for row in found[0]) == sorted(
+        (size, size, size, size, interleave, latency)
+        for size in (4, 8)
+        for interleave in ((1, 2, 4) if size == 8 else (own.interleave,))
+        for latency in ((1, 2) if size == 8 and interleave > 1 else (own.add_latency,))
+    )
+
+
+def test_a_condition_reads_the_scenario_s_own_value_of_an_axis_that_is_off(scenario):
+    """The learning rate takes part for bdwp only; elsewhere conditions see what the scenario says."""
+    made = scenario(
+        axes={
+            "accelerator.interleave": {"values": [2, 4], "when": "lr > 0.3"},
+            "train.lr": {"values": [0.1, 0.4], "when": "method == 'bdwp'"},
+            "train.method": ["dense", "bdwp"],
+        },
+        set={},
+    )
+    made["train"]["lr"] = 0.5
+    blocks, _ = points_of(define(load_scenario(made)))
+    own = AcceleratorConfig.preset("sat-8x8").interleave
+    found = [
+        row[CONFIG_FIELDS.index("interleave")] for block in blocks for row in block.configs.tolist()
+    ]
+    assert sorted(found) == sorted([2, 4, own, 2, 4])  # dense (0.5), bdwp at 0.1, bdwp at 0.4
+
+
 def test_names_of_axes():
     assert Axis("accelerator.rows", (1,)).name == "rows"
     assert Axis("train.pattern", ("2:8",)).name == "pattern"
     assert Axis("train.batch", (8,)).name == "train.batch"
+
+
+SCRATCHPADS = ("activation_kib", "weight_kib", "accumulator_kib")
+HUGE = {
+    **{f"accelerator.{name}": {"range": [1, 65_000]} for name in SCRATCHPADS},
+    "accelerator.dram_latency_cycles": {"range": [1, 10_000]},
+    "accelerator.clock_mhz": {"range": [1, 2_000]},
+}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +251,16 @@ def test_names_of_axes():
         ({"sampler": {"kind": "nsga2", "points": 9}}, "expected 'objectives' for 'nsga2'"),
         ({"sampler": {"points": 9}}, "expected no number of points with 'grid'"),
         ({"objectives": ["maximise accuracy"]}, "expected a scenario that trains"),
+        ({"constraints": ["model"]}, "'model' gives text, expected a condition"),
+        ({"constraints": ["rows < model"]}, "'rows < model': "),
+        ({"set": {"cols": "pattern"}}, "set.cols: 'pattern' gives text"),
+        ({"set": {"cols": "interleave", "interleave": "cols"}, "axes": {"batch": [1]}},
+         "do not read each other, got .*cols -> interleave|interleave -> cols"),
+        ({"axes": {"accelerator": {"values": ["sat-8x8"], "when": "rows > 4"}, "accelerator.rows": [4]}},
+         "do not read each other, got "),
+        ({"axes": HUGE}, "span at most 9,223,372,036,854,775,807 combinations, got 5,492,"),
+        ({"axes": {f"accelerator.{name}": {"range": [1, 9_000]} for name in SCRATCHPADS},
+          "sampler": {"kind": "random", "points": 10_000_001}}, "at most 10,000,000, which are held in"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_before_anything_runs(scenario, sweep, words):

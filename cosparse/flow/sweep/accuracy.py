@@ -1,39 +1,46 @@
-"""Accuracies of a sweep: every method, pattern and recipe that its axes name is trained once."""
+"""Accuracies of a sweep: every method, pattern and recipe that its points name is trained once."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..network import resolve_network
 from ..progress import Reporter
+from ..scenario import Scenario
 from ..store import RunFolder, writable_folder
 from ..trainings import train_all
-from .definition import Definition
-from .space import Space
 from .store import Store
 from .variants import variant_scenario
 
 
-def train_missing(
-    definition: Definition, store: Store, folder: Path, reporter: Reporter, *, trust: bool
-) -> None:
-    """Into the store's table `accuracy`; finished trainings in `folder` are reused."""
-    for settings in _all_settings(definition.space):
-        scenario = variant_scenario(definition.scenario, settings)
+@dataclass(frozen=True)
+class Trainer:
+    """Fills the table `accuracy` of a store; finished trainings in `folder` are reused."""
+
+    scenario: Scenario
+    store: Store
+    folder: Path
+    reporter: Reporter
+    trust: bool
+
+    def train(self, settings: Mapping[str, Any]) -> None:
+        """What these settings of the sweep need and the store does not have.
+
+        Raises InputError without data.
+        """
+        scenario = variant_scenario(self.scenario, settings)
         training, method = scenario.training_hash(), scenario.train.method
-        known = {seed for (seed,) in store.rows(
+        known = {seed for (seed,) in self.store.rows(
             "SELECT seed FROM accuracy WHERE training = ? AND method = ?", training, method
         )}  # fmt: skip
         if known >= set(scenario.train.seeds):
-            continue
-        path = writable_folder(folder / f"training-{training[:8]}")
+            return
+        path = writable_folder(self.folder / f"training-{training[:8]}")
         writable_folder(path / "trainings")
-        network = resolve_network(scenario, trust=trust)
+        network = resolve_network(scenario, trust=self.trust)
         with network.blamed():
-            for result in train_all(scenario, network, RunFolder(path), reporter):
-                store.add_accuracy(training, method, result.seed, result.metric_name, result.metric)
-
-
-def _all_settings(space: Space) -> list[dict[str, object]]:
-    """Of every legal point of the grid."""
-    for codes in space.grid():
-        space.resolve(codes)
-    return list(space.variants)
+            for result in train_all(scenario, network, RunFolder(path), self.reporter):
+                self.store.add_accuracy(
+                    training, method, result.seed, result.metric_name, result.metric
+                )

@@ -1,5 +1,6 @@
 """The axes of a sweep: which field of the scenario takes which values, and when."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from hwsim.rules import FIELDS
 
 MAX_VALUES = 100_000
 """Of one axis."""
+MAX_NUMBER = 2**53
+"""At the end of a range: every whole number up to it is a float of its own."""
 
 DATAFLOWS: dict[str, dict[str, Any]] = {
     "best": {},
@@ -28,7 +31,7 @@ TRAINING_PATHS = ("train.epochs", "train.steps", "train.batch", "train.lr", "tra
 _PREFIXES = ("accelerator.", "train.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Axis:
     """path: key of the scenario, with dots. when: the condition under which it takes its values.
 
@@ -113,19 +116,25 @@ def _ends(name: str, listed: Sequence[Any], default: int) -> tuple[Any, Any, Any
     numbers = all(type(item) in (int, float) for item in listed)
     if not numbers or not 2 <= len(listed) <= 3:
         raise InputError(f"{name}: expected two or three numbers, got {list(listed)!r}")
+    if any(abs(item) > MAX_NUMBER for item in listed):
+        raise InputError(f"{name}: expected numbers up to {MAX_NUMBER:g}, got {list(listed)!r}")
     first, last, step = (*listed, default)[:3]
     if last < first:
         raise InputError(f"{name}: expected first <= last, got {first} and {last}")
     return first, last, step
 
 
+def _most(name: str, steps: float) -> float:
+    if steps >= MAX_VALUES:
+        raise InputError(f"{name}: expected at most {MAX_VALUES:,} values, got {steps + 1:,.0f}")
+    return steps
+
+
 def _range(listed: Sequence[Any]) -> tuple[Any, ...]:
     first, last, step = _ends("range", listed, 1)
     if step <= 0:
         raise InputError(f"range: expected a step above 0, got {step}")
-    count = int((last - first) / step + 1e-9) + 1
-    if count > MAX_VALUES:
-        raise InputError(f"range: expected at most {MAX_VALUES:,} values, got {count:,}")
+    count = int(_most("range", (last - first) / step + 1e-9)) + 1
     return tuple(first + position * step for position in range(count))
 
 
@@ -133,6 +142,7 @@ def _log(listed: Sequence[Any]) -> tuple[Any, ...]:
     first, last, factor = _ends("log", listed, 2)
     if first <= 0 or factor <= 1:
         raise InputError(f"log: expected first above 0 and a factor above 1, got {list(listed)!r}")
+    _most("log", math.log(last / first) / math.log1p(factor - 1))
     found = [first]
     while found[-1] * factor <= last * (1 + 1e-12):
         found.append(found[-1] * factor)

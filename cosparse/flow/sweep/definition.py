@@ -1,9 +1,12 @@
 """A scenario's `sweep` as axes, space, objectives; and everything that is wrong with it."""
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from cosparse.spec import CosparseError, InputError, ScenarioError
 from cosparse.spec.errors import unknown_name
@@ -14,11 +17,22 @@ from ..scenario_schema import Sampler, Scenario, Sweep
 from .axes import Axis, check_path, check_values, expand
 from .expressions import parse
 from .objectives import Objective, parse_objective
-from .space import Base, Constraint, Space, constraint_names, names_of
-from .variants import variant_scenario
+from .space import (
+    MOST_COMBINATIONS,
+    Base,
+    Constraint,
+    Space,
+    constraint_names,
+    names_of,
+)
+from .variants import value_at, variant_scenario
 
+RULES = 2
+"""Of `Space.resolve`: a sweep whose points were found by others is another sweep."""
 LISTED = ("random", "lhs")
 """Samplers that draw their points before any is evaluated."""
+MOST_DRAWN = 10_000_000
+"""Points of a sampler that draws or asks."""
 SEARCHES = ("nsga2", "tpe")
 """Samplers that ask for points by what others gave."""
 
@@ -43,6 +57,7 @@ class Definition:
         """
         resolved = self.scenario.resolved()
         resolved["sweep"]["axes"] = [[*item] for item in resolved["sweep"]["axes"].items()]
+        resolved["sweep"]["rules"] = RULES
         for label in ("name", "description", "backends", "threads", "study", "rtl"):
             resolved.pop(label, None)
         return resolved
@@ -56,25 +71,31 @@ def define(scenario: Scenario) -> Definition:
             f"{scenario.name}: expected the key 'sweep' with its axes, got none "
             "(scenarios/sweep-bandwidth.yaml has one)"
         ])  # fmt: skip
+    objectives = tuple(parse_objective(text) for text in sweep.objectives)
+    return Definition(scenario, _space(scenario, sweep), sweep.sampler, objectives)
+
+
+def _space(scenario: Scenario, sweep: Sweep) -> Space:
     axes = tuple(axis_of(path, values) for path, values in sweep.axes.items())
     names = names_of(axes)
     derived = {_field(name): parse(text, names) for name, text in sweep.derived.items()}
     allowed = constraint_names(axes)
     constraints = tuple(Constraint(parse(text, allowed)) for text in sweep.constraints)
-    space = Space(base_of(scenario), axes, derived, constraints)
-    return Definition(
-        scenario, space, sweep.sampler, tuple(parse_objective(text) for text in sweep.objectives)
-    )
+    return Space(base_of(scenario, axes), axes, derived, constraints)
 
 
-def base_of(scenario: Scenario) -> Base:
-    """The scenario's own point."""
+def base_of(scenario: Scenario, axes: Sequence[Axis] = ()) -> Base:
+    """The scenario's own point, with its values on `axes`."""
     workload = {
         "model": scenario.model.name or scenario.model.checkpoint,
         "method": scenario.train.method,
         "pattern": scenario.train.pattern,
         "batch": scenario.timed_batch,
     }
+    data = json.loads(scenario.model_dump_json(by_alias=True))
+    for axis in axes:
+        if axis.decides_workload and axis.name not in workload:
+            workload[axis.name] = value_at(data, axis.path)
     return Base(scenario.accelerator_config(), workload)
 
 
@@ -101,6 +122,12 @@ def _field(name: str) -> str:
 
 def sweep_problems(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
     """Everything that is wrong with a sweep, each with its place."""
+    found = [*_wrong_parts(scenario, sweep)]
+    yield from found or _wrong_space(scenario, sweep)
+
+
+def _wrong_parts(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
+    """What is wrong with a part by itself."""
     axes: list[Axis] = []
     for path, given in sweep.axes.items():
         at = ("sweep", "axes", path)
@@ -121,6 +148,20 @@ def sweep_problems(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
     yield from _wrong_sampler(sweep)
     if any("accuracy" in text for text in sweep.objectives):
         yield from _untrained(scenario)
+
+
+def _wrong_space(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
+    """What is wrong with the parts together; an expression that mixes text and numbers is met at a point."""
+    space, sampler = _space(scenario, sweep), sweep.sampler
+    if space.size > MOST_COMBINATIONS:
+        spanned = f"expected axes that span at most {MOST_COMBINATIONS:,} combinations, "
+        yield Problem(("sweep", "axes"), f"{spanned}got {space.size:,}")
+        return
+    if min(sampler.points or 0, space.size) > MOST_DRAWN:
+        drawn = f"expected at most {MOST_DRAWN:,}, which are held in memory, "
+        yield Problem(("sweep", "sampler", "points"), f"{drawn}got {sampler.points:,}")
+    first = np.zeros((1, len(space.axes)), np.int64)
+    yield from _told(("sweep",), partial(space.resolve, first))
 
 
 def _told(at: tuple[str | int, ...], attempt: Callable[[], object]) -> Iterator[Problem]:

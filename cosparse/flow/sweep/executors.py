@@ -10,10 +10,10 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, Self
 
-from cosparse.spec import RunError, Workload
+from cosparse.spec import CosparseError, RunError, Workload
 from cosparse.spec.errors import MissingToolError
 
 from .evaluate import Chunk, Evaluated, Evaluator
@@ -161,10 +161,9 @@ class Cluster:
             raise MissingToolError(
                 "a cluster needs dask[distributed]: pip install 'cosparse[sweep]'"
             ) from error
-        try:
+        with _reached(address):
             self._client = Client(address, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
-            raise RunError(f"no Dask scheduler answers at '{address}': {error}") from error
+        self._address = address
         self._sent: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -180,23 +179,58 @@ class Cluster:
 
         arriving, asked = as_completed(), {}
         for chunk in chunks:
-            if chunk.workload not in self._sent:
-                sent = self._client.scatter(workloads[chunk.workload], broadcast=True, hash=False)
-                self._sent[chunk.workload] = sent
-            workload = self._sent[chunk.workload]
-            future = self._client.submit(evaluate_alone, chunk, workload, pure=False)
+            future = self._submit(chunk, workloads[chunk.workload])
             asked[future.key] = chunk
             arriving.add(future)
-            if len(asked) >= QUEUED * max(1, sum(self._client.nthreads().values())):
-                yield from self._next(arriving, asked)
+            if len(asked) >= self._most():
+                yield self._next(arriving, asked)
         while asked:
-            yield from self._next(arriving, asked)
+            yield self._next(arriving, asked)
 
-    @staticmethod
-    def _next(arriving: Any, asked: dict[Any, Chunk]) -> Iterator[tuple[Chunk, Evaluated]]:
-        future = next(arriving)
-        found: Evaluated = future.result()
-        yield asked.pop(future.key), found
+    def _submit(self, chunk: Chunk, workload: Workload) -> Any:
+        with _reached(self._address):
+            if chunk.workload not in self._sent:
+                sent = self._client.scatter(workload, broadcast=True, hash=False)
+                self._sent[chunk.workload] = sent
+            return self._client.submit(
+                evaluate_alone, chunk, self._sent[chunk.workload], pure=False
+            )
+
+    def _most(self) -> int:
+        with _reached(self._address):
+            return QUEUED * max(1, int(sum(self._client.nthreads().values())))
+
+    def _next(self, arriving: Any, asked: dict[Any, Chunk]) -> tuple[Chunk, Evaluated]:
+        with _reached(self._address):
+            future = next(arriving)
+            found: Evaluated = future.result()
+        return asked.pop(future.key), found
+
+
+@contextmanager
+def _reached(address: str) -> Iterator[None]:
+    """What Dask raises without its scheduler or workers, as RunError; what the models raise stays."""
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
+
+    gone = (OSError, ValueError, CancelledError, CommClosedError, FutureCancelledError)
+    try:
+        yield
+    except CosparseError:
+        raise
+    except KilledWorker as error:
+        raise RunError(
+            f"the workers of the Dask scheduler at '{address}' died: {error}; finished points are kept, run "
+            "the same command to go on"
+        ) from error
+    except gone as error:
+        raise RunError(
+            f"no Dask scheduler answers at '{address}' ({error or type(error).__name__}); finished points "
+            "are kept, run the same command to go on"
+        ) from error
 
 
 def evaluate_alone(chunk: Chunk, workload: Workload) -> Evaluated:

@@ -21,15 +21,22 @@ _TEXT = ("model", "method", "pattern", "dataflow", "refused")
 _REAL = ("accuracy", *(figure.name for figure in FIGURES if figure.kind == "REAL"))
 
 
-def check_suffix(path: Path) -> None:
-    """Raises InputError for a file that `export` cannot write."""
+def check_target(path: Path) -> None:
+    """Raises InputError for a file that `export` cannot write, before anything is computed."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"expected a file ending in {' or '.join(SUFFIXES)}, got '{path.name}'")
+    if not path.parent.is_dir():
+        raise InputError(f"'{path}': expected a file in a folder that exists, got '{path.parent}'")
+    if path.is_dir():
+        raise InputError(f"'{path}': expected a file, got a folder")
 
 
 def export(store: Store, sweep: int, path: Path) -> Path:
-    """Write the rows of RESULT_COLUMNS. Raises InputError for another suffix, MissingToolError, RunError."""
-    check_suffix(path)
+    """Write the rows of RESULT_COLUMNS.
+
+    Raises InputError for another suffix and a missing folder, MissingToolError, RunError.
+    """
+    check_target(path)
     write = _write_csv if path.suffix == ".csv" else _write_parquet
     with replacing(path) as partial:
         write(store.results(sweep), partial)

@@ -67,12 +67,15 @@ class Expression:
         try:
             with np.errstate(all="ignore"):
                 return self._root(columns)
-        except (TypeError, ValueError, np.exceptions.DTypePromotionError) as error:
+        except (TypeError, ValueError, ArithmeticError, np.exceptions.DTypePromotionError) as error:
             raise InputError(f"'{self.text}': {error}") from error
 
     def mask(self, columns: Columns, count: int) -> Any:
-        """(count,) where it holds."""
-        return np.broadcast_to(np.asarray(self(columns), bool), count)
+        """(count,) where it holds. Raises InputError where it is text."""
+        found = np.asarray(self(columns))
+        if found.dtype.kind not in "biuf":
+            raise InputError(f"'{self.text}' gives text, expected a condition such as `rows > 4`")
+        return np.broadcast_to(found.astype(bool), count)
 
 
 def parse(text: str, names: Collection[str]) -> Expression:
@@ -87,7 +90,7 @@ def parse(text: str, names: Collection[str]) -> Expression:
         raise InputError(f"'{text}': {error.msg} at character {error.offset}") from None
     except RecursionError:
         raise InputError("expected less nesting") from None
-    return Expression(text.strip(), frozenset(reader.used), root)
+    return Expression(text.strip(), frozenset(reader.met), root)
 
 
 class _Reader:
@@ -95,9 +98,17 @@ class _Reader:
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
-        self.used: set[str] = set()
+        self.met: list[str] = []
 
     def read(self, node: ast.AST) -> _Node:
+        """A part that names no column is worked out at once."""
+        before = len(self.met)
+        made = self._made(node)
+        if len(self.met) == before and isinstance(node, ast.BinOp | ast.Call):
+            _check_constant(made, node)
+        return made
+
+    def _made(self, node: ast.AST) -> _Node:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
             value = node.value
             return lambda _: value
@@ -109,6 +120,7 @@ class _Reader:
         if isinstance(node, ast.UnaryOp):
             return self._unary(node)
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+            _check_operands(node)
             return _joined(_BINARY[type(node.op)], self.read(node.left), self.read(node.right))
         if isinstance(node, ast.BoolOp):
             join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
@@ -122,7 +134,7 @@ class _Reader:
     def _column(self, name: str) -> _Node:
         if name not in self._names:
             raise InputError(unknown_name("name", name, sorted(self._names)))
-        self.used.add(name)
+        self.met.append(name)
         return lambda columns: columns[name]
 
     def _unary(self, node: ast.UnaryOp) -> _Node:
@@ -152,6 +164,26 @@ class _Reader:
             raise InputError(f"'{ast.unparse(node)}': expected values between the brackets")
         function, arguments = FUNCTIONS[name], [self.read(item) for item in node.args]
         return lambda columns: function(*(item(columns) for item in arguments))
+
+
+def _check_operands(node: ast.BinOp) -> None:
+    """Raises InputError for text and lists, which Python would repeat and join."""
+    for side in (node.left, node.right):
+        text = isinstance(side, ast.Constant) and isinstance(side.value, str)
+        if text or isinstance(side, ast.Tuple | ast.List):
+            raise InputError(f"expected a number in '{ast.unparse(node)}', got {ast.unparse(side)}")
+
+
+def _check_constant(node: _Node, source: ast.AST) -> None:
+    """Raises InputError for 1 / 0 and what is too large for a number."""
+    try:
+        with np.errstate(all="ignore"):
+            value = np.asarray(node({}), np.float64)
+        good = bool(np.isfinite(value).all())
+    except (TypeError, ValueError, ArithmeticError):
+        good = False
+    if not good:
+        raise InputError(f"'{ast.unparse(source)}' is no finite number")
 
 
 def _dotted(node: ast.AST) -> str:

@@ -55,7 +55,10 @@ class SweepResult:
                 yield dict(zip(chosen, values, strict=True))
 
     def best(self, objective: str | None = None, count: int = SHOWN) -> list[dict[str, Any]]:
-        """The points of the least cost by an objective, by default the sweep's first, else the time."""
+        """The points of the least cost by an objective, by default the sweep's first, else the time.
+
+        Points where it has no finite value are left out.
+        """
         chosen = parse_objective(objective or next(iter(self.objectives), "milliseconds"))
         names = columns_of([chosen])
         with Store.open(self.path) as store:
@@ -68,7 +71,8 @@ class SweepResult:
                 name: np.array([row[place] for row in found]) for place, name in enumerate(names, 1)
             }
             costs = costs_of([chosen], columns, len(found))[:, 0]
-            order = np.argsort(costs, kind="stable")[:count].tolist()
+            finite = np.flatnonzero(np.isfinite(costs))
+            order = finite[np.argsort(costs[finite], kind="stable")][:count].tolist()
             numbers = [found[place][0] for place in order]
             marks = ",".join(map(str, numbers))
             rows = {
@@ -116,6 +120,18 @@ class SweepResult:
         ]
         lines += [f"  {count:,} left out: {rule}" for rule, count in self.left_out.items()]
         return [*lines, f"store: {self.path}"]
+
+    def complaint(self) -> str | None:
+        """Why there is nothing to show; None where some point runs."""
+        if self.points > self.refused:
+            return None
+        if not self.points:
+            return f"{self.name}: the rules leave no point, so there is no report"
+        with Store.open(self.path) as store:
+            why = next(reason for (reason,) in store.results(self.sweep, ("refused",)))
+        return (
+            f"{self.name}: none of the {self.points:,} points can run, so there is no report: {why}"
+        )
 
     def tables(self, count: int = SHOWN) -> list[list[tuple[str, ...]]]:
         """The best points by each objective as text, the heading first."""

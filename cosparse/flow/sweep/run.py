@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,19 @@ def sweep(
     if processes is not None and processes < 1:
         raise InputError(f"processes: expected at least 1, got {processes}")
     folder = folder_of(checked, out)
+    told = reporter or Reporter()
     with Store.open(folder / STORE_NAME) as store, _executor(processes, dask) as executor:
-        run = Run(definition, store, executor, Variants(checked, store, trust=trust))
+        train: Callable[[Mapping[str, Any]], None] = _nothing
         if definition.reads_accuracy:
-            run.train(folder, reporter or Reporter(), trust=trust)
-        return run.finish(reporter or Reporter())
+            from .accuracy import Trainer
+
+            train = Trainer(checked, store, folder, told, trust).train
+        run = Run(definition, store, executor, Variants(checked, store, trust=trust), train)
+        return run.finish(told)
+
+
+def _nothing(settings: Mapping[str, Any]) -> None:
+    """No objective reads the accuracy."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +160,15 @@ class Run:
     """One call of `sweep`."""
 
     def __init__(
-        self, definition: Definition, store: Store, executor: Executor, variants: Variants
+        self,
+        definition: Definition,
+        store: Store,
+        executor: Executor,
+        variants: Variants,
+        train: Callable[[Mapping[str, Any]], None] = _nothing,
     ) -> None:
         self._definition, self._space = definition, definition.space
-        self._store, self._executor, self._lower = store, executor, variants
+        self._store, self._executor, self._lower, self._train = store, executor, variants, train
         self._model = model_version()
         self._version = store.version(self._model, cosparse.__version__)
         self._sweep = store.sweep(definition.scenario.name, definition.content())
@@ -168,11 +181,13 @@ class Run:
         """Evaluate what is missing."""
         sampler, begun = self._definition.sampler, time.perf_counter()
         total = sampler.points or self._space.size
+        self._store.begin(self._sweep)
         with reporter.task(self._definition.scenario.name, total) as task:
             if sampler.kind in SEARCHES:
                 self._search(task)
             else:
                 self._all(listed_points(self._space, sampler), task)
+        self._store.finish(self._sweep)
         return self._result(time.perf_counter() - begun)
 
     def _all(self, blocks: Iterator[tuple[Points, Counter[str]]], task: Task) -> None:
@@ -207,9 +222,10 @@ class Run:
         return Chunk(number, int(points.variants[0]), int(points.flows[0]), points.configs)
 
     def keys(self, points: Points) -> list[bytes]:
-        """Keys of points, whose workloads are lowered where they are new."""
+        """Keys of points, whose workloads are trained and lowered where they are new."""
         for variant in np.unique(points.variants).tolist():
             if variant not in self._variants:
+                self._train(self._space.variants[variant])
                 found = self._lower.of(self._space.variants[variant])
                 self._variants[variant] = found
                 self._workloads[variant] = found.workload
@@ -222,7 +238,7 @@ class Run:
         """Ask, evaluate what is new, tell; until `points` different ones are known."""
         sampler = self._definition.sampler
         search = Search(self._space, self._definition.objectives, sampler)
-        wanted, seen, asked = sampler.points or 0, dict[bytes, int](), 0
+        wanted, seen, asked = min(sampler.points or 0, self._space.size), dict[bytes, int](), 0
         while len(seen) < wanted and asked < ASKS * wanted:
             trials, codes = search.ask(sampler.batch)
             asked += len(trials)
@@ -250,14 +266,6 @@ class Run:
         columns = {name: np.array([row[place] for row in held]) for place, name in enumerate(names)}
         costs = iter(costs_of(objectives, columns, len(held)).tolist() if held else [])
         return [next(costs) if key in found else None for key in keys]
-
-    # --- accuracy
-
-    def train(self, folder: Path, reporter: Reporter, *, trust: bool) -> None:
-        """Train what the sweep's accuracies need and the store does not have."""
-        from .accuracy import train_missing
-
-        train_missing(self._definition, self._store, folder, reporter, trust=trust)
 
     def _result(self, seconds: float) -> SweepResult:
         done = self._tally

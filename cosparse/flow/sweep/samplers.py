@@ -12,7 +12,7 @@ from cosparse.spec.errors import MissingToolError
 
 from ..scenario_schema import Sampler
 from .objectives import Objective
-from .space import Codes, Points, Space
+from .space import BLOCK, Codes, Points, Space
 
 DRAWS = 200
 """Random draws for each point that is wanted, before a sampler gives up on finding legal ones."""
@@ -22,10 +22,9 @@ def listed_points(space: Space, sampler: Sampler) -> Iterator[tuple[Points, Coun
     """Blocks of points of a grid, or of a list that was drawn, and what each block leaves out."""
     if sampler.kind == "grid":
         yield from (space.resolve(codes) for codes in space.grid())
-    elif sampler.kind == "random":
-        yield random_points(space, sampler.points or 0, sampler.seed)
-    else:
-        yield hypercube_points(space, sampler.points or 0, sampler.seed)
+        return
+    draw = random_points if sampler.kind == "random" else hypercube_points
+    yield draw(space, min(sampler.points or 0, space.size), sampler.seed)
 
 
 def random_points(space: Space, count: int, seed: int) -> tuple[Points, Counter[str]]:
@@ -35,7 +34,7 @@ def random_points(space: Space, count: int, seed: int) -> tuple[Points, Counter[
     left_out: Counter[str] = Counter()
     drawn, most = 0, DRAWS * count
     while len(found) < count and drawn < most:
-        size = min(2 * (count - len(found)) + 16, most - drawn)
+        size = min(2 * (count - len(found)) + 16, most - drawn, BLOCK)
         columns = [rng.integers(0, values, size) for values in space.shape]
         points, illegal = space.resolve(np.stack(columns, axis=1), fold=True)
         found.add(points)

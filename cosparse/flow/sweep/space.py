@@ -22,6 +22,7 @@ from hwsim.step import GROUP_ORDER
 
 from .axes import ACCELERATOR, DATAFLOW, DATAFLOWS, Axis, configuration
 from .expressions import Expression, parse
+from .order import evaluation_order
 
 Codes = npt.NDArray[np.int64]
 """(points, axes) positions of the values."""
@@ -30,6 +31,8 @@ Configs = npt.NDArray[np.int64]
 
 BLOCK = 1 << 17
 """Points of a grid that are enumerated at a time."""
+MOST_COMBINATIONS = 2**63 - 1
+"""Of a space's axes: their numbers are 64-bit."""
 FLOWS = tuple(DATAFLOWS)
 WORKLOAD_NAMES = ("model", "method", "pattern", "batch")
 """What expressions and the store know of a workload."""
@@ -74,7 +77,7 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """What stands where no axis says otherwise. workload: values of WORKLOAD_NAMES."""
+    """What stands where no axis says otherwise. workload: name -> value, WORKLOAD_NAMES and other axes."""
 
     config: AcceleratorConfig
     workload: Mapping[str, Any]
@@ -85,8 +88,8 @@ class Base:
 class Space:
     """Axes, derived fields and constraints over a base.
 
-    derived: accelerator field -> expression over the others, evaluated after the axes. variants: the
-    different values of the axes that decide the workload, as they are met.
+    derived: accelerator field -> expression over the others. variants: the different values of the axes that
+    decide the workload, as they are met.
     """
 
     base: Base
@@ -133,24 +136,28 @@ class Space:
         """
         count, codes = len(codes), codes.copy()
         left_out: Counter[str] = Counter()
-        kept = np.ones(count, bool)
         columns = self._base_columns(count)
-        variant = np.zeros((count, len(self._variant_axes)), np.int64)
-        for position, axis in enumerate(self.axes):
-            code = codes[:, position]
-            if axis.when is not None:
-                active = self._conditions[axis.path].mask(columns, count)
-                if fold:
-                    code[~active] = 0
-                kept &= active | (code == 0)
-            else:
-                active = np.ones(count, bool)
-            _take(axis, code, active, columns)
-            if axis.decides_workload:
-                variant[:, self._variant_axes.index(axis)] = np.where(active, code, -1)
-        _note(left_out, "inactive axis", ~kept)
+        variant = np.full((count, len(self._variant_axes)), -1, np.int64)
+        inactive = np.zeros(count, bool)
+        good = {}
+        for one in self._order:
+            if isinstance(one, str):
+                good[one] = _derive(one, self.derived[one], columns)
+                continue
+            code, active = codes[:, self._position[one]], self._active(one, columns, count)
+            if fold:
+                code[~active] = 0
+            inactive |= ~active & (code != 0)
+            _take(one, code, active, columns)
+            if one.decides_workload:
+                variant[active, self._variant_axes.index(one)] = code[active]
+        kept = ~inactive
+        _note(left_out, "inactive axis", inactive)
         for name, expression in self.derived.items():
-            kept &= _derive(name, expression, columns, left_out, kept)
+            _note(
+                left_out, f"{name} = {expression.text}: {FIELDS[name].expected}", kept & ~good[name]
+            )
+            kept &= good[name]
         kept &= self._legal(columns, kept, left_out)
         kept &= self._allowed(columns, kept, left_out)
         rows = np.flatnonzero(kept)
@@ -158,6 +165,12 @@ class Space:
         flows = np.array([FLOWS.index(name) for name in FLOWS])[columns["_flow"][rows]]
         numbers = self._numbers(codes[rows])
         return Points(numbers, rows, configs, flows, self._variant_ids(variant[rows])), left_out
+
+    def _active(self, axis: Axis, columns: Mapping[str, Any], count: int) -> Any:
+        """Where an axis takes its values."""
+        if axis.when is None:
+            return np.ones(count, bool)
+        return self._conditions[axis.path].mask(columns, count)
 
     def _numbers(self, codes: Codes) -> npt.NDArray[np.int64]:
         if not len(codes):
@@ -170,7 +183,7 @@ class Space:
         columns: dict[str, Any] = {
             name: np.full(count, value) for name, value in zip(CONFIG_FIELDS, vector, strict=True)
         }
-        columns |= {name: np.full(count, value) for name, value in self.base.workload.items()}
+        columns |= {name: np.full(count, _plain(v)) for name, v in self.base.workload.items()}
         columns["_flow"] = np.full(count, FLOWS.index(self.base.dataflow))
         columns["dataflow"] = np.array(FLOWS)[columns["_flow"]]
         return columns
@@ -183,6 +196,14 @@ class Space:
     @cached_property
     def _variant_axes(self) -> list[Axis]:
         return [axis for axis in self.axes if axis.decides_workload]
+
+    @cached_property
+    def _order(self) -> list[Axis | str]:
+        return evaluation_order(self.axes, self._conditions, self.derived)
+
+    @cached_property
+    def _position(self) -> dict[Axis, int]:
+        return {axis: position for position, axis in enumerate(self.axes)}
 
     @cached_property
     def _conditions(self) -> dict[str, Expression]:
@@ -316,24 +337,33 @@ def _take(axis: Axis, code: Any, active: Any, columns: dict[str, Any]) -> None:
         columns["_flow"] = np.where(active, flows[code], columns["_flow"])
         columns[DATAFLOW] = np.array(FLOWS)[columns["_flow"]]
         return
-    plain = all(isinstance(value, int | float | str) for value in axis.values)
-    values = np.array(axis.values if plain else [repr(value) for value in axis.values])
-    held = columns.get(axis.name)
-    columns[axis.name] = values[code] if held is None else np.where(active, values[code], held)
+    values = np.array([_plain(value) for value in axis.values])
+    if active.all():
+        columns[axis.name] = values[code]
+        return
+    held = columns[axis.name]
+    if values.dtype.kind != held.dtype.kind and "U" in (values.dtype.kind, held.dtype.kind):
+        values, held = values.astype(np.str_), held.astype(np.str_)
+    columns[axis.name] = np.where(active, values[code], held)
 
 
-def _derive(
-    name: str, expression: Expression, columns: dict[str, Any], left_out: Counter[str], kept: Any
-) -> Any:
+def _plain(value: Any) -> int | float | str:
+    """A value as expressions see it: a number or a text; a model with options as its name."""
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return str(value["name"])
+    return value if isinstance(value, int | float | str) else repr(value)
+
+
+def _derive(name: str, expression: Expression, columns: dict[str, Any]) -> Any:
     """Write a derived field; where it is a value that the field may have."""
-    found = np.broadcast_to(np.asarray(expression(columns)), kept.shape)
+    found = np.asarray(expression(columns))
     if found.dtype.kind not in "iufb":
         raise InputError(f"set.{name}: '{expression.text}' gives text, expected a number")
+    found = np.broadcast_to(found, columns[name].shape)
     whole = np.nan_to_num(found.astype(np.float64), nan=-1, posinf=-1, neginf=-1)
     values, rule = np.clip(whole, -1, 2**31).astype(np.int64), FIELDS[name]
     good = (values == whole) & (values >= rule.low) & (values <= rule.high)
     if rule.power_of_two:
         good &= (values & (values - 1)) == 0
-    _note(left_out, f"{name} = {expression.text}: {rule.expected}", kept & ~good)
     columns[name] = np.where(good, values, columns[name])
     return good

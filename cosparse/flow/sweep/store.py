@@ -8,6 +8,7 @@ of points is one transaction: a process that is killed leaves whole chunks.
 import hashlib
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from .evaluate import Evaluated
 from .figures import FIGURES, INTEGERS, REALS
 from .space import FLOWS, Points
 
-STORE_SCHEMA = 1
+STORE_SCHEMA = 2
 APPLICATION = 0x636F5350
 """Marks the file as ours ("coSP")."""
 BUSY_SECONDS = 60
@@ -69,13 +70,15 @@ CREATE TABLE point (
     {_FIGURES},
     refused TEXT
 );
--- One sweep: a scenario with its axes and sampler. definition: JSON.
+-- One sweep: a scenario with its axes and sampler. definition: JSON. begun: when it last began, NULL where it
+-- was only planned. finished: when all its points were there, NULL while it runs and after an interruption.
 CREATE TABLE sweep (
     id INTEGER PRIMARY KEY,
     digest TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
     definition TEXT NOT NULL,
-    begun TEXT NOT NULL
+    begun TEXT,
+    finished TEXT
 );
 -- Which points belong to a sweep. number: place in its grid, or in the order in which they were asked.
 CREATE TABLE sample (
@@ -237,12 +240,19 @@ class Store:
         """Number of a sweep, the same for the same definition."""
         text = json.dumps(definition, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        begun = datetime.now(UTC).isoformat(timespec="seconds")
         self._write(
-            "INSERT OR IGNORE INTO sweep (digest, name, definition, begun) VALUES (?, ?, ?, ?)",
-            *(digest, name, text, begun),
+            "INSERT OR IGNORE INTO sweep (digest, name, definition) VALUES (?, ?, ?)",
+            *(digest, name, text),
         )
         return int(self._one("SELECT id FROM sweep WHERE digest = ?", digest))
+
+    def begin(self, sweep: int) -> None:
+        """Note that a sweep runs: it is not complete until `finish`."""
+        self._write("UPDATE sweep SET begun = ?, finished = NULL WHERE id = ?", _now(), sweep)
+
+    def finish(self, sweep: int) -> None:
+        """Note that all points of a sweep are there."""
+        self._write("UPDATE sweep SET finished = ? WHERE id = ?", _now(), sweep)
 
     def add_accuracy(
         self, training: str, method: str, seed: int, metric_name: str, metric: float | None
@@ -345,6 +355,10 @@ class Store:
             cursor.execute("COMMIT")
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
 def point_keys(version: str, variants: Mapping[int, str], points: Points) -> list[bytes]:
     """(16 bytes each) of points. variants: digest by number."""
     prefix = {
@@ -397,7 +411,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise SchemaVersionError(
             f"{path}: expected a store of schema {STORE_SCHEMA}, got {schema}; {_way_out(path)}"
         )
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     if tables:
@@ -412,6 +426,20 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {STORE_SCHEMA}")
     connection.execute("COMMIT")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait by itself where another process changes the mode at the same moment."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _statements() -> list[str]:

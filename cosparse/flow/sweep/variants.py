@@ -22,27 +22,40 @@ _WITHOUT = ("sweep", "study", "rtl")
 
 
 def variant_scenario(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
-    """The scenario with the values at some paths replaced. Raises ScenarioError."""
+    """The scenario with the values at some paths replaced, a model before its options.
+
+    Raises ScenarioError.
+    """
     data: dict[str, Any] = json.loads(scenario.model_dump_json(by_alias=True))
     data = {key: value for key, value in data.items() if key not in _WITHOUT}
     data |= {"backends": ["simulator"]}
     data["train"] |= {"compare": [], "on": []}
-    for path, value in settings.items():
-        _replace(data, path, deepcopy(value))
+    for path in sorted(settings, key=lambda path: len(path_keys(path))):
+        _replace(data, path, deepcopy(settings[path]))
     try:
         return Scenario.model_validate(data, context=Origin(scenario.folder))
     except ValidationError as error:
         raise ScenarioError(problem.message for problem in key_problems(error)) from None
 
 
+def path_keys(path: str) -> list[str]:
+    """Of a scenario; an option's name may have dots."""
+    return path.split(".", 2) if path.startswith("model.options.") else path.split(".")
+
+
 def _replace(data: dict[str, Any], path: str, value: Any) -> None:
-    if path == "model":
-        data["model"] = value
-        return
-    *outer, key = path.split(".", 2) if path.startswith("model.options.") else path.split(".")
+    *outer, key = path_keys(path)
     for part in outer:
-        data = data[part]
-    data[key] = value
+        data = data.setdefault(part, {})
+    data[key] = {"name": value} if path == "model" and isinstance(value, str) else value
+
+
+def value_at(data: Mapping[str, Any], path: str) -> Any:
+    """What a scenario's JSON holds at a path; None where it has no such key."""
+    found: Any = data
+    for part in path_keys(path):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 class Variants:

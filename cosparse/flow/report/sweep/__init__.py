@@ -54,7 +54,7 @@ def write_sweep_report(
 ) -> tuple[Path, Path]:
     """Write report.html and report.md into `folder`, by default beside the store; returns their paths.
 
-    sweep: its number in the store, by default the one begun last. Raises InputError where it has no point
+    sweep: its number in the store, by default the one that ran last. Raises InputError where it has no point
     that runs.
     """
     return write_points(read_points(store, sweep), writable_folder(folder or store.parent))

@@ -1,5 +1,6 @@
 """A point as text: the keys of a scenario that make it, and a line to read."""
 
+from copy import deepcopy
 from typing import Any
 
 import yaml
@@ -8,15 +9,20 @@ from hwsim.config import PRESETS, AcceleratorConfig
 from hwsim.config_vector import CONFIG_FIELDS
 
 from ...sweep.space import FLOWS
+from ...sweep.variants import path_keys
 from .points import SweepPoints
+
+MODEL_OPTIONS = "model.options."
 
 
 def scenario_keys(points: SweepPoints, row: int) -> dict[str, Any]:
     """What turns the sweep's scenario into this point's."""
     variant = points.variants[int(points.variant[row])]
     keys: dict[str, Any] = {}
-    for path, value in variant.settings.items():
-        _put(keys, path.split("."), value)
+    if any(path.startswith(MODEL_OPTIONS) for path in variant.settings):
+        keys["model"] = deepcopy(points.definition["model"])
+    for path in sorted(variant.settings, key=lambda path: len(path_keys(path))):
+        _put(keys, path_keys(path), variant.settings[path])
     keys["accelerator"] = _accelerator(points.config(row))
     if "dataflow" in points.definition["sweep"]["axes"]:
         keys["dataflow"] = FLOWS[int(points.flow[row])]
@@ -47,8 +53,10 @@ def _accelerator(config: AcceleratorConfig) -> dict[str, Any]:
 
 
 def _put(keys: dict[str, Any], path: list[str], value: Any) -> None:
+    """Write a value at a path; a text that stands on the way there is the name of what has keys."""
     for part in path[:-1]:
-        if not isinstance(keys.setdefault(part, {}), dict):
-            keys[part] = {"name": keys[part]}
+        held = keys.setdefault(part, {})
+        if not isinstance(held, dict):
+            keys[part] = {"name": held}
         keys = keys[part]
     keys[path[-1]] = value

@@ -15,6 +15,13 @@ def overview_section(points: SweepPoints) -> Section:
     axes = ", ".join(f"{name} ({len(set(values))})" for name, values in points.axes.items())
     facts = [Fact(f"{len(points):,}", f"points over {axes}", "simulated")]
     lines: list[Text] = []
+    if not points.complete:
+        lines.append(
+            Text(
+                "This sweep is not complete: it was interrupted, or it is still running. The same "
+                "command goes on, and everything below is of the points that are there so far."
+            )
+        )
     for place, one in enumerate(points.objectives):
         costs = points.costs[:, place]
         if np.isnan(costs).all():

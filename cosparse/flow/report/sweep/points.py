@@ -49,6 +49,7 @@ class VariantRow:
 class SweepPoints:
     """The points that can run; every column is (points,).
 
+    begun: when it last began. complete: whether it came to its end since.
     definition: the scenario that decides the points, as JSON. refused: how many points cannot run.
     number: place in the sweep. variant: id of each point's workload. flow: position in FLOWS. columns:
     configuration fields and figures by name.
@@ -57,6 +58,7 @@ class SweepPoints:
     path: Path
     name: str
     begun: str
+    complete: bool
     version: str
     definition: Mapping[str, Any]
     refused: int
@@ -166,11 +168,11 @@ _LABELS = {
 
 
 def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
-    """sweep: its number in the store; by default the one begun last. Raises InputError and the store's."""
+    """sweep: its number in the store; by default the one that ran last. Raises InputError and the store's."""
     if not path.is_file():
         raise InputError(f"{path}: expected the store of a sweep, got no such file")
     with Store.open(path) as store:
-        number, name, definition, begun = _sweep_row(store, sweep)
+        number, name, definition, begun, complete = _sweep_row(store, sweep)
         refused = store.count(number)[1]
         objectives = _objectives(definition)
         names = _columns(objectives)
@@ -181,6 +183,7 @@ def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
         path=path,
         name=name,
         begun=begun,
+        complete=complete,
         version=version,
         definition=definition,
         refused=refused,
@@ -193,20 +196,21 @@ def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
     )
 
 
-def _sweep_row(store: Store, sweep: int | None) -> tuple[int, str, dict[str, Any], str]:
-    wanted = "(SELECT max(id) FROM sweep)" if sweep is None else "?"
-    found = list(
-        store.rows(
-            f"SELECT id, name, definition, begun FROM sweep WHERE id = {wanted}",
-            *([] if sweep is None else [sweep]),
-        )
-    )
+def _sweep_row(store: Store, sweep: int | None) -> tuple[int, str, dict[str, Any], str, bool]:
+    """(number, name, definition, begun, complete)."""
+    columns = "SELECT id, name, definition, begun, finished FROM sweep"
+    if sweep is None:
+        rows = store.rows(f"{columns} WHERE begun IS NOT NULL ORDER BY begun DESC LIMIT 1")
+    else:
+        rows = store.rows(f"{columns} WHERE id = ?", sweep)
+    found = list(rows)
     if not found:
         raise InputError(f"{store.path}: expected a sweep, got a store without any")
-    number, name, text, begun = found[0]
+    number, name, text, begun, finished = found[0]
     definition = json.loads(text)
     definition["sweep"]["axes"] = dict(definition["sweep"]["axes"])
-    return int(number), str(name), definition, str(begun)
+    date = str(begun).partition(".")[0].replace("T", " ")
+    return int(number), str(name), definition, f"{date} UTC", finished is not None
 
 
 def _objectives(definition: Mapping[str, Any]) -> tuple[Objective, ...]:
