@@ -96,7 +96,7 @@ def check(scenario: str, path: Path, count: int, seed: int = 0) -> int:
     different, workloads = 0, {}
     with Store.open(path) as store:
         variants = Variants(load_scenario(scenario), store, trust=False)
-        ((sweep,),) = store.rows("SELECT max(id) FROM sweep")
+        ((sweep,),) = store.rows("SELECT id FROM sweep ORDER BY begun DESC LIMIT 1")
         numbers = [n for (n,) in store.rows("SELECT number FROM sample WHERE sweep = ?", sweep)]
         columns = (*RESULT_COLUMNS, "settings")
         for number in sorted(random.Random(seed).sample(numbers, min(count, len(numbers)))):
