@@ -1,7 +1,9 @@
 """Co-simulation: the programs of a training step on the RTL, held to machine, timing model and engine."""
 
 import math
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,6 +46,8 @@ from .yamlfile import read_yaml
 LARGE_ARRAY = 64
 """PEs from which building the model is announced to take its time."""
 
+LONGEST_STEM = 120
+"""Characters of a file of waves that come from a product's name."""
 OUT_OF_TIME = "the time limit"
 OUT_OF_CYCLES = "the limit of cycles"
 
@@ -164,10 +168,11 @@ def cosimulate(
     chosen, left_out = _choose(found, wanted)
     rows = list(_run(chosen, config, wanted.seconds, reporter)) if chosen else []
     if wanted.vcd is not None:
-        for program, row in zip(chosen, rows, strict=False):
+        files = wave_files([program.key for program in chosen])
+        for program, row, file in zip(chosen, rows, files, strict=False):
             if wanted.products or not row["equal"]:
                 reporter.stage(f"running {program.key} again for its waves")
-                row["vcd"] = _write_waves(program, config, wanted.vcd)
+                row["vcd"] = _write_waves(program, config, wanted.vcd / file)
     late = chosen[len(rows) :]
     left_out += [LeftOut(program.name, program.phase, OUT_OF_TIME) for program in late]
     return {
@@ -340,9 +345,19 @@ def _check_folder(folder: Path) -> None:
         ) from error
 
 
-def _write_waves(program: LayerProgram, config: AcceleratorConfig, folder: Path) -> str | None:
+def wave_files(keys: Sequence[str]) -> list[str]:
+    """A file name of its own for each key: letters, digits, dots, dashes; a number where they are alike."""
+    met: Counter[str] = Counter()
+    files = []
+    for key in keys:
+        stem = re.sub(r"[^A-Za-z0-9._]+", "-", key)[:LONGEST_STEM]
+        met[stem] += 1
+        files.append(f"{stem}.vcd" if met[stem] == 1 else f"{stem}~{met[stem]}.vcd")
+    return files
+
+
+def _write_waves(program: LayerProgram, config: AcceleratorConfig, path: Path) -> str | None:
     """Run the program once more, alone, and keep its waves, also of a simulation that stops itself."""
-    path = folder / f"{program.key.replace(':', '-').replace('/', '-').replace(' ', '-')}.vcd"
     made, image = program.make()
     case = Case.of(made, config, image)
     with suppress(RunError):  # its row says it

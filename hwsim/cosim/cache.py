@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cosparse.spec import InputError
+
 VARIABLE = "COSPARSE_RTL_CACHE"
 _UNUSED_SECONDS = 30 * 24 * 3600
 
@@ -39,9 +41,11 @@ def digest(parts: Iterable[object]) -> str:
 
 
 def kept(name: str, make: Callable[[Path], None]) -> Path:
-    """The folder `name`; where it is missing, `make` fills an empty one that then takes its place."""
-    place = folder() / name
-    place.parent.mkdir(parents=True, exist_ok=True)
+    """The folder `name`; where it is missing, `make` fills an empty one that then takes its place.
+
+    Raises InputError where the cache cannot be written.
+    """
+    place = _writable(folder()) / name
     with _locked(place.with_name(f"{name}.lock")):
         if not place.is_dir():
             _delete_unused(place.parent)
@@ -52,6 +56,19 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         os.utime(place)
+    return place
+
+
+def _writable(place: Path) -> Path:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot keep builds in '{place}': {error.strerror}; name another folder in the environment "
+            f"variable {VARIABLE}"
+        ) from error
     return place
 
 

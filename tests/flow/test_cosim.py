@@ -119,6 +119,20 @@ def test_a_simulation_that_stops_itself_is_a_row_and_loses_none(
     assert "assertion of the RTL" in second["differences"][0]
 
 
+def test_every_product_has_waves_of_its_own():
+    """Names that differ in what no file name may have, and one that is too long for one."""
+    keys = [
+        "a/b:FF",
+        "a b:FF",
+        "a-b:FF",
+        "a:b:FF",
+        "\N{GREEK SMALL LETTER ALPHA}" * 300 + "x" * 300,
+    ]
+    files = cosim.wave_files(keys)
+    assert files[:4] == ["a-b-FF.vcd", "a-b-FF~2.vcd", "a-b-FF~3.vcd", "a-b-FF~4.vcd"]
+    assert len(set(files)) == 5 and len(files[4].encode()) < 200 and files[4].isascii()
+
+
 def test_a_folder_of_waves_that_cannot_be_made_is_told_first(rtl_scenario, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(rtl_scenario))

@@ -91,6 +91,14 @@ def test_a_model_is_built_once_and_again_when_a_source_changes(tmp_path, monkeyp
     assert cosim.build(design).program != programs[0] and len(made) == 3
 
 
+def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "cache", Path("/proc/cosparse")):
+        monkeypatch.setenv(cache.VARIABLE, str(place))
+        with pytest.raises(InputError, match=f"cannot keep builds in .*{cache.VARIABLE}"):
+            cosim.build(RAM)
+
+
 def test_a_model_is_built_again_when_the_compiler_flags_change(tmp_path, monkeypatch):
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     building = importlib.import_module("hwsim.cosim.build")
