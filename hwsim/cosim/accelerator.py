@@ -28,6 +28,8 @@ from .design import Design
 from .run import simulate
 
 CASES, RESULTS = "cases.json", "results.json"
+NO_FAULT = (1 << 40) - 1
+"""An address that no burst has."""
 
 AXI_BYTES = (4, 8, 16)
 """Bus widths of the RTL: a beat lies in one row of a transfer, whose bytes are multiples of 16."""
@@ -183,7 +185,7 @@ def write_case(folder: Path, number: int, case: Case) -> dict[str, Any]:
         "seed": case.seed,
         "window_first": case.window_first,
         "window_last": case.window_first + len(case.image) - 1 if last is None else last,
-        "fault": (1 << 40) - 1 if case.fault is None else case.fault,
+        "fault": NO_FAULT if case.fault is None else case.fault,
         "address_mask": (1 << case.address_bits) - 1,
         "stream_first": case.stream_first,
         "reset_after": case.reset_after,

@@ -1,7 +1,8 @@
 """A host that does not keep still while a program runs on tb_top: see tests/rtl/test_recovery.py.
 
-The cases of a folder (hwsim.cosim.accelerator) run one after the other. While one runs, the host reads
-status, writes the streams of the next one, and asks for a start again and again.
+The cases of a folder (hwsim.cosim.accelerator) run one after the other. Before the first, all counters are
+0. While one runs, the host reads status and error, writes the streams of the next one, and asks for a start
+again and again. Cases with a fault on the bus run under a host that keeps still.
 """
 
 import json
@@ -14,7 +15,7 @@ from accelerator_bench import Bench as QuietBench
 from cocotb.clock import Clock
 
 from hwsim import cosim
-from hwsim.cosim.accelerator import CASES, RESULTS
+from hwsim.cosim.accelerator import CASES, NO_FAULT, RESULTS
 from hwsim.host import REGISTERS, Counter, counter_offset
 from hwsim.isa import Unit
 
@@ -22,6 +23,7 @@ STARTS = 20
 """While a program runs; each between two reads of status, some 15 cycles apart."""
 
 RUNNING = 1
+COUNTS = (REGISTERS["cycles"].offset, *(counter_offset(unit, c) for unit in Unit for c in Counter))
 
 
 class Bench(QuietBench):
@@ -40,14 +42,18 @@ class Bench(QuietBench):
         return [base + start for start in load_streams(memory, self.folder, number)]
 
     async def run(self, number, case):
+        if case["fault"] != NO_FAULT:
+            return await super().run(number, case)
         image = np.load(self.image(number))
         self.dram[: len(image)] = image
         host = Host(self.commands)
         self.point(host, number)
         host.write("window_last", case["window_last"])
         host.write("interrupt", 3)
+        blank = [] if number else [host.read(offset) for offset in COUNTS]
         self.ask(host)
         self.point(host, number + 1)
+        errors = [host.read(REGISTERS[name].offset) for name in ("error", "error_address")]
         states = [host.read(REGISTERS["status"].offset)]
         for _ in range(STARTS):
             self.ask(host)
@@ -60,6 +66,8 @@ class Bench(QuietBench):
         host.add(END)
         assert await self.go(case), "no interrupt"
         assert [state() for state in states] == [RUNNING] * len(states), "the program is too short"
+        assert not any(count() for count in blank), "a counter before the first start"
+        assert not any(error() for error in errors), "an error of the program before"
         np.save(self.image(number), self.dram[: len(image)])
         return {
             **{name: read() for name, read in reads.items()},

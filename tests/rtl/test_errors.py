@@ -52,7 +52,10 @@ LOADS = (*bank(), transfer(Op.LOAD, 0))
 
 @dataclass(frozen=True)
 class Fault:
-    """A program that stops, and what it says. may_write: bytes that a STORE may have reached."""
+    """A program that stops, and what it says.
+
+    may_write: bytes that a STORE may have reached. late: the memory answers when the watchdog has barked.
+    """
 
     name: str
     unit: Unit
@@ -62,11 +65,13 @@ class Fault:
     may_write: tuple[int, int] = (0, 0)
     fault: int | None = None
     window_last: int | None = None
+    late: bool = False
 
-    def case(self) -> Case:
+    def case(self, watchdog_cycles: int) -> Case:
         streams = {unit: listed() for unit in Unit} | {self.unit: self.stream}
         options = {"fault": self.fault, "window_last": self.window_last}
-        return Case(streams, IMAGE, 20, CONFIG.axi_bytes, **options)
+        latency = 2 * watchdog_cycles if self.late else 20
+        return Case(streams, IMAGE, latency, CONFIG.axi_bytes, **options)
 
 
 def refused(name: str, unit: Unit, word: int, before: tuple[Instruction, ...] = ()) -> Fault:
@@ -143,6 +148,15 @@ FAULTS = [
               Error.SEMAPHORE)
         for semaphore in range(SEMAPHORES)
     ),
+    *(
+        Fault(f"bank {number}, which an earlier program wrote", Unit.DMA,
+              listed(transfer(Op.LOAD, 0, bank=number)), Error.DESCRIPTOR, 0)
+        for number in (0, 1, 2, 3)
+    ),
+    Fault("a read that is answered late", Unit.DMA, listed(*LOADS), Error.WATCHDOG, late=True),
+    Fault("a write that is answered late", Unit.DMA,
+          listed(*bank(), transfer(Op.STORE, 0x800)), Error.WATCHDOG, may_write=(0x800, 0x900),
+          late=True),
     Fault("a token that never comes", Unit.STCE,
           listed(*configure(Unit.STCE, 0, {})[:1],
                  Instruction(Op.CONFIG, {"unit": Unit.STCE, "bank": 0, "register": 0,
@@ -176,7 +190,7 @@ def outcomes(request) -> tuple[Machine, list[tuple[RtlResult, RtlResult]]]:
     machine, cases = request.param, []
     for number, fault in enumerate(FAULTS):
         config, program, image = machine.legal(number)
-        cases += [fault.case(), Case.of(program, config, image)]
+        cases += [fault.case(machine.watchdog_cycles), Case.of(program, config, image)]
     timeout_cycles = machine.watchdog_cycles + TIMEOUT_CYCLES
     listed = run_programs(machine.design, cases, timeout_cycles)
     return machine, list(zip(listed[::2], listed[1::2], strict=True))
@@ -205,10 +219,15 @@ def test_a_new_start_works(outcomes, number):
 
 
 def test_a_deadlock_is_seen_when_the_watchdog_says(outcomes):
+    """Beats are progress, waiting for the memory is none."""
     machine, results = outcomes
-    result = results[[fault.error for fault in FAULTS].index(Error.WATCHDOG)][0]
-    assert machine.watchdog_cycles < result.cycles < machine.watchdog_cycles + 50
-    assert result.counters[Unit.STCE][Counter.TOKEN] > machine.watchdog_cycles - 50
+    deadlocks = [number for number, fault in enumerate(FAULTS) if fault.error is Error.WATCHDOG]
+    for number in deadlocks:
+        result = results[number][0]
+        assert machine.watchdog_cycles < result.cycles < machine.watchdog_cycles + 100
+        waits = (Counter.DATA, Counter.BANDWIDTH) if FAULTS[number].late else (Counter.TOKEN,)
+        waited = max(result.counters[FAULTS[number].unit][counter] for counter in waits)
+        assert waited > machine.watchdog_cycles - 100
 
 
 def test_errors_at_any_time_leave_the_bus_clean():

@@ -171,10 +171,15 @@ def test_a_new_start_works(outcomes):
 
 
 def test_a_start_while_a_program_runs_is_ignored():
-    """The streams that the host writes meanwhile belong to the next start."""
+    """The streams that the host writes meanwhile belong to the next start.
+
+    The second program fails: while the third runs, the host reads no error. Counters are 0 before the first.
+    """
     works = long_jobs(20)
     cases = [Case.of(program, config, image) for config, program, image in works]
+    cases.insert(1, bus_error(Random("control"), works[0]).case)
     results = run_programs(design(NAME), cases, module="control_bench")
+    assert results.pop(1).error is Error.BUS
     for work, result in zip(works, results, strict=True):
         check_bits(work, result)
         check_times(work, result)

@@ -28,6 +28,11 @@ BUILD_SECONDS = 900
 _POLL_SECONDS = 0.5
 _PATIENCE = 20
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_INFRASTRUCTURE = re.compile(
+    r"No space left on device|Cannot allocate memory|MemoryError|Out of memory|Too many open files"
+    r"|internal compiler error|fatal error: Killed|Killed signal terminated|died with <Signals.SIGKILL"
+)
+"""Of the machine on which the tests run: no verdict on a mutant."""
 _ERROR_LINE = re.compile(r"%Error[^:\n]*: \S*?/(\w+)\.sv:(\d+):")
 
 
@@ -214,13 +219,13 @@ def _verdict(mutant: Mutant, stage: Stage, outcome: str, by: str, seconds: float
 
 
 def _outcome(stage: Stage, mutant: Mutant, done: Run) -> tuple[str, str, float]:
-    """Outcome, the test that decided it, and seconds."""
+    """Outcome, the test that decided it, and seconds. Raises RuntimeError where no test failed by itself."""
     failed = _FAILED.search(done.output)
     if done.code is None:
         return "hung", "", done.seconds
     if done.code == 0:
         return "passed", "", done.seconds
-    if done.code != 1 or not failed:
+    if done.code != 1 or not failed or _INFRASTRUCTURE.search(done.output):
         raise RuntimeError(
             f"{stage.name} on {mutant}: pytest ended with {done.code}\n{done.output}"
         )

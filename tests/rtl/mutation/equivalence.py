@@ -1,8 +1,8 @@
 """Proofs that a mutant changes nothing that can be seen, by Yosys.
 
-Both versions of a module, as two accelerator configurations instantiate it, are put side by side: wires of
-one name are taken as equal in one cycle, and shown to be equal in it and in the next one, outputs and
-registers among them; without those inside that are not. That is induction without knowing which states
+Both versions of a module, as each of four accelerator configurations instantiates it, are put side by side:
+wires of one name are taken as equal in one cycle, and shown to be equal in it and in the next one, outputs
+and registers among them; without those inside that are not. That is induction without knowing which states
 can be reached: what it proves is true, and it does not prove all that is true.
 """
 
@@ -17,12 +17,12 @@ from pathlib import Path
 from hwsim.cosim import sources
 from hwsim.cosim.accelerator import rtl_parameters
 from hwsim.cosim.toolchain import EXTRA_HINT, find_script
-from tests.rtl.test_accelerator import CONFIGS
+from tests.rtl.test_accelerator import CONFIGS, NIGHTLY_CONFIGS
 
+from .covers import CONFIGURATIONS
 from .mutants import Mutant
 
-SECONDS = 180
-CONFIGURATIONS = ("4x4", "8x4")
+SECONDS = 300
 UNITS = ("stce", "sore", "wuve", "dma", "cosparse_top")
 """Smallest first: the unit that has the module gives its parameters; a module of none is its own."""
 
@@ -52,7 +52,7 @@ def prove(mutant: Mutant, seconds: float = SECONDS) -> tuple[str, str, float]:
     with tempfile.TemporaryDirectory() as name:
         proof = _Proof(mutant, Path(name), start + seconds)
         proved = all(proof.holds(configuration) for configuration in CONFIGURATIONS)
-    what = f"as in {' and '.join(CONFIGURATIONS)}" if proved else ""
+    what = f"as in {', '.join(CONFIGURATIONS)}" if proved else ""
     return "equivalent" if proved else "passed", what, time.monotonic() - start
 
 
@@ -90,7 +90,7 @@ class _Proof:
             # Yosys from PyPI sees its working folder only.
             (folder / path.name).write_text(path.read_text())
         header = sources.code(sources.RTL / f"{top}.sv").split(");", 1)[0]
-        given = rtl_parameters(CONFIGS[configuration])
+        given = rtl_parameters((CONFIGS | NIGHTLY_CONFIGS)[configuration])
         values = {name: value for name, value in given.items() if re.search(rf"\b{name}\b", header)}
         script = _READ.format(
             files=" ".join(path.name for path in files),

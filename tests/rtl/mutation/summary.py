@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .covers import ROOT
+from .covers import CONFIGURATIONS, ROOT
 from .ledger import KILLS, Ledger
 from .mutants import Mutant
 
 SUMMARY = ROOT / "tests" / "nightly" / "mutation.json"
 EXPLAINED = Path(__file__).with_name("explained.toml")
+PROVED = f"Yosys, for the parameters of {', '.join(CONFIGURATIONS)}"
+UNEXPLAINED = "unexplained"
 CLASSES = ("equivalent-proved", "equivalent-explained", "not-killed")
 _EQUIVALENT = CLASSES[:2]
 
@@ -55,11 +57,16 @@ def _reason(
     mutant: Mutant, outcomes: Mapping[str, str], explained: Mapping[str, Mapping[str, str]]
 ) -> dict[str, str]:
     if outcomes[mutant.key] == "equivalent":
-        return {"class": CLASSES[0], "reason": "Yosys, for the parameters of two configurations"}
+        return {"class": CLASSES[0], "reason": PROVED}
     known = explained.get(mutant.key)
     if known is None:
-        return {"class": CLASSES[2], "reason": "unexplained"}
+        return {"class": CLASSES[2], "reason": UNEXPLAINED}
     return {"class": known["class"], "reason": known["reason"]}
+
+
+def unexplained(summary: Mapping[str, Any]) -> list[str]:
+    """Keys of survivors that nothing proves and nobody has explained."""
+    return [one["key"] for one in summary["survivors"] if one["reason"] == UNEXPLAINED]
 
 
 def _counted(
