@@ -14,19 +14,24 @@ from . import met, points
 from .plan import Bin
 from .runs import ROOT, RUNS, Run
 
+_HWSIM = (
+    *("accesses", "banks", "bursts", "config", "config_vector", "constants", "decoded", "disassembler"),
+    *("durations", "host", "isa", "jit", "limits", "program", "rules", "timing"),
+    *(f"cosim/{name}" for name in ("accelerator", "bench", "build", "design", "law", "run")),
+    *("engine/*", "machine/*", "legality/*"),
+)  # fmt: skip
+"""What decides the programs of a run and what they are held to."""
 _SHARED = (
     *("rtl/*.sv", "rtl/tb/*.sv", "rtl/tb/stubs/*.sv", "rtl/tb/*.cpp"),
-    *("hwsim/machine/*.py", "hwsim/engine/*.py", "hwsim/cosim/build.py", "hwsim/cosim/run.py"),
-    *(
-        "hwsim/isa.py",
-        "hwsim/host.py",
-        "hwsim/config.py",
-        "hwsim/constants.py",
-        "hwsim/durations.py",
-    ),
+    *(f"hwsim/{name}.py" for name in _HWSIM),
     "tests/programs/*.py",
 )
 _OWN = ("tests/rtl", "tests/rtl/coverage", "rtl/tb")
+
+
+def shared_files() -> set[Path]:
+    """What every run is made of."""
+    return {path for glob in _SHARED for path in ROOT.glob(glob)}
 
 
 class Campaign:
@@ -34,7 +39,7 @@ class Campaign:
 
     def __init__(self, folder: Path, *, any_sources: bool = False) -> None:
         self._folder, self._any = folder, any_sources
-        self._shared = _digest(path for glob in _SHARED for path in ROOT.glob(glob))
+        self._shared = _digest(shared_files())
 
     @property
     def source(self) -> str:

@@ -159,9 +159,9 @@ def _many(name: str) -> None:
 
 def _watchdog() -> None:
     """A unit that waits for ever, with the watchdog that the RTL has by default."""
-    fault = next(each for each in test_errors.FAULTS if each.error is Error.WATCHDOG)
+    fault = next(each for each in test_errors.FAULTS if each.name == "a token that never comes")
     design = transfer_programs.design("narrow", WatchdogCycles=WATCHDOG_CYCLES)
-    (result,) = run_programs(design, [fault.case()], 2 * WATCHDOG_CYCLES)
+    (result,) = run_programs(design, [fault.case(WATCHDOG_CYCLES)], 2 * WATCHDOG_CYCLES)
     assert result.error is Error.WATCHDOG
     assert WATCHDOG_CYCLES < result.cycles < WATCHDOG_CYCLES + 50
 
