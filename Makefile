@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python3.14; 
 # Package index with a CUDA build of PyTorch, for example; empty means pip's own configuration.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+# For example --shards software law, or --list.
+NIGHTLY_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -24,8 +26,8 @@ run: $(VENV)/.run ## Set up, train digits with BDWP 2:8, measure, simulate, run 
 test: $(VENV)/.test lint docs ## Set up, lint, build the docs, run the tests
 	$(BIN)/pytest -n 2 -m "not nightly" $(PYTEST_ARGS)
 
-test-nightly: $(VENV)/.test ## Run the tests with larger counts
-	$(BIN)/pytest -n 2 -m nightly $(PYTEST_ARGS)
+test-nightly: $(VENV)/.test ## Run the tests with larger counts, in shards that go on where they were cut short
+	$(BIN)/python -m tests.nightly $(NIGHTLY_ARGS)
 
 lint: $(VENV)/.test ## Ruff, mypy strict, import contracts, Verilator and Verible
 	$(BIN)/ruff check .
