@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from cosparse.spec import InputError
 
-from .layers import forward_mask
+from .masks import forward_mask
 from .plan import LayerPlan
 
 Layers = Sequence[tuple[LayerPlan, Tensor]]

@@ -1,8 +1,8 @@
 """The products of a sparse layer, with the gradients that the method defines.
 
-    FF   Y  = X W_FF^T            W_FF = where(mask_ff, W, 0)
-    BP   dX = P(dY) W_BP          W_BP = where(mask_bp, W, 0), P the N:M pruning of dY or nothing
-    WU   dW = dY^T X, db = sum dY dense, straight-through to every weight
+    FF   Y  = X W_FF^T              W_FF, W_BP and the factor f of dW: see `operands`
+    BP   dX = P(dY) W_BP            P the N:M pruning of dY, or nothing
+    WU   dW = f dY^T X, db = sum dY
 
 The gradients are the method's and not those of Y: differentiating them once more has no meaning and
 is refused (once_differentiable).
@@ -27,24 +27,26 @@ gradients underflow to ties."""
 
 
 @dataclass(frozen=True)
-class BackwardRule:
-    """How BP differs from the stock product: its mask, and the pruning P of the output gradient."""
+class GradientRule:
+    """How BP differs from the stock product: its weight, and the pruning P of the output gradient."""
 
-    reuses_mask_ff: bool = False
-    """BP multiplies by W_FF; `mask_bp` is then not given."""
-    gradient: NM | None = None
+    reuses_ff: bool = False
+    """BP multiplies by W_FF; no weight of its own is given."""
+    bp: NM | None = None
     select_dtype: str = "float16"
 
-    def weight_mask(self, mask_ff: Tensor | None, mask_bp: Tensor | None) -> Tensor | None:
-        return mask_ff if self.reuses_mask_ff else mask_bp
+    def weight(self, weight: Tensor, ff: Tensor | None, bp: Tensor | None) -> Tensor:
+        """What BP multiplies by."""
+        chosen = ff if self.reuses_ff else bp
+        return weight if chosen is None else chosen
 
     def prune(self, grad: Tensor, axis: int, conv_groups: int) -> Tensor:
         """P(dY) along the output channels: zero what is dropped, keep the rest unchanged."""
-        if self.gradient is None:
+        if self.bp is None:
             return grad
         mask = nm_mask(
             grad * LOSS_SCALE,
-            self.gradient,
+            self.bp,
             axis=axis,
             conv_groups=conv_groups,
             dtype=self.select_dtype,
@@ -63,7 +65,7 @@ class ConvArguments:
 
 
 class SparseLinearFunction(Function):
-    """x: (..., in); weight: (out, in); masks: like weight or None."""
+    """x: (..., in); weight, weight_ff, weight_bp, factor: (out, in); None as in Operands."""
 
     @staticmethod
     def forward(
@@ -71,31 +73,32 @@ class SparseLinearFunction(Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        mask_ff: Tensor | None,
-        mask_bp: Tensor | None,
-        rule: BackwardRule,
+        weight_ff: Tensor | None,
+        weight_bp: Tensor | None,
+        factor: Tensor | None,
+        rule: GradientRule,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, rule.weight_mask(mask_ff, mask_bp))
+        ctx.save_for_backward(x, rule.weight(weight, weight_ff, weight_bp), factor)
         ctx.rule = rule
-        return F.linear(x, masked(weight, mask_ff), bias)
+        return F.linear(x, weight if weight_ff is None else weight_ff, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mask_bp = ctx.saved_tensors
+        x, weight_bp, factor = ctx.saved_tensors
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = ctx.rule.prune(grad, -1, 1) @ masked(weight, mask_bp)
+            grad_x = ctx.rule.prune(grad, -1, 1) @ weight_bp
         rows = grad.reshape(-1, grad.shape[-1])
         if ctx.needs_input_grad[1]:
-            grad_weight = rows.t() @ x.reshape(-1, x.shape[-1])
+            grad_weight = _scaled(rows.t() @ x.reshape(-1, x.shape[-1]), factor)
         if ctx.needs_input_grad[2]:
             grad_bias = rows.sum(0)
-        return grad_x, grad_weight, grad_bias, None, None, None
+        return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
 class SparseConv2dFunction(Function):
-    """x: (batch, in, height, width); weight: (out, in / groups, kh, kw); masks: like weight."""
+    """x: (batch, in, height, width); weights: (out, in / groups, kh, kw)."""
 
     @staticmethod
     def forward(
@@ -103,32 +106,36 @@ class SparseConv2dFunction(Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        mask_ff: Tensor | None,
-        mask_bp: Tensor | None,
-        rule: BackwardRule,
+        weight_ff: Tensor | None,
+        weight_bp: Tensor | None,
+        factor: Tensor | None,
+        rule: GradientRule,
         conv: ConvArguments,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, rule.weight_mask(mask_ff, mask_bp))
+        ctx.save_for_backward(x, rule.weight(weight, weight_ff, weight_bp), factor)
         ctx.rule = rule
         ctx.conv = conv
-        return F.conv2d(
-            x, masked(weight, mask_ff), bias, conv.stride, conv.padding, conv.dilation, conv.groups
-        )
+        used = weight if weight_ff is None else weight_ff
+        return F.conv2d(x, used, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mask_bp = ctx.saved_tensors
+        x, weight_bp, factor = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_x = grad_weight = grad_bias = None
         if needs_x:
             error = ctx.rule.prune(grad, 1, ctx.conv.groups)
-            grad_x = _conv_backward(error, x, masked(weight, mask_bp), ctx.conv, 0)
+            grad_x = _conv_backward(error, x, weight_bp, ctx.conv, 0)
         if needs_weight:
-            grad_weight = _conv_backward(grad, x, weight, ctx.conv, 1)
+            grad_weight = _scaled(_conv_backward(grad, x, weight_bp, ctx.conv, 1), factor)
         if needs_bias:
             grad_bias = grad.sum((0, 2, 3))
-        return grad_x, grad_weight, grad_bias, None, None, None, None
+        return grad_x, grad_weight, grad_bias, None, None, None, None, None
+
+
+def _scaled(grad: Tensor, factor: Tensor | None) -> Tensor:
+    return grad if factor is None else grad * factor
 
 
 def _conv_backward(

@@ -1,7 +1,7 @@
 """Linear and Conv2d with a method's products.
 
 A layer is made sparse in place: the module keeps its identity, parameters, hooks and state_dict
-keys, and changes its class. Masks are computed from the current weight in every forward pass.
+keys, and changes its class. Operands are computed from the current weight in every forward pass.
 """
 
 from typing import Any
@@ -10,34 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .functions import BackwardRule, ConvArguments, SparseConv2dFunction, SparseLinearFunction
+from .functions import ConvArguments, GradientRule, SparseConv2dFunction, SparseLinearFunction
+from .operands import Operands, operands
 from .plan import LayerPlan
-from .selection import nm_mask
 
 
-def forward_mask(plan: LayerPlan, weight: Tensor) -> Tensor | None:
-    """mask_FF of a weight, or None where FF is dense."""
-    if plan.ff is None:
-        return None
-    return nm_mask(weight, plan.ff, axis=1, dtype=plan.select_dtype)
+def _operands(plan: LayerPlan, weight: Tensor, x: Tensor) -> Operands:
+    return operands(plan, weight, with_bp=torch.is_grad_enabled() and x.requires_grad)
 
 
-def backward_mask(plan: LayerPlan, weight: Tensor) -> Tensor | None:
-    """mask_BP of a weight, or None where BP has no selection of its own."""
-    if plan.bp is None:
-        return None
-    return nm_mask(weight, plan.bp, axis=0, conv_groups=plan.conv_groups, dtype=plan.select_dtype)
-
-
-def _masks(plan: LayerPlan, weight: Tensor, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    mask_ff = forward_mask(plan, weight)
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return mask_ff, None
-    return mask_ff, backward_mask(plan, weight)
-
-
-def _rule(plan: LayerPlan) -> BackwardRule:
-    return BackwardRule(plan.reuses_ff_in_bp, plan.gradient, plan.select_dtype)
+def _rule(plan: LayerPlan) -> GradientRule:
+    return GradientRule(plan.reuses_ff_in_bp, plan.gradient, plan.select_dtype)
 
 
 def _autocast(*tensors: Tensor | None) -> list[Any]:
@@ -55,10 +38,10 @@ def _autocast(*tensors: Tensor | None) -> list[Any]:
 
 def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPlan) -> Tensor:
     """x: (..., in) -> (..., out) with the products that `plan` asks for."""
-    mask_ff, mask_bp = _masks(plan, weight, x)
-    x, weight, bias = _autocast(x, weight, bias)
+    chosen = _operands(plan, weight, x)
+    x, weight, bias, *cast = _autocast(x, weight, bias, chosen.ff, chosen.bp, chosen.factor)
     y: Tensor = SparseLinearFunction.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, mask_ff, mask_bp, _rule(plan)
+        x, weight, bias, *cast, _rule(plan)
     )
     return y
 
@@ -67,10 +50,10 @@ def sparse_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, conv: ConvArguments, plan: LayerPlan
 ) -> Tensor:
     """x: (batch, in, h, w) -> (batch, out, h', w')."""
-    mask_ff, mask_bp = _masks(plan, weight, x)
-    x, weight, bias = _autocast(x, weight, bias)
+    chosen = _operands(plan, weight, x)
+    x, weight, bias, *cast = _autocast(x, weight, bias, chosen.ff, chosen.bp, chosen.factor)
     y: Tensor = SparseConv2dFunction.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, mask_ff, mask_bp, _rule(plan), conv
+        x, weight, bias, *cast, _rule(plan), conv
     )
     return y
 

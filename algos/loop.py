@@ -92,6 +92,11 @@ def step_count(recipe: Recipe, data: Dataset) -> int:
     return (recipe.epochs or 0) * max(1, len(data.x_train) // recipe.batch)
 
 
+def epoch_steps(recipe: Recipe, data: Dataset) -> int:
+    """Optimizer steps of an epoch; of one token stream, from which windows are drawn, there is none."""
+    return 1 if data.task == "language" else max(1, len(data.x_train) // recipe.batch)
+
+
 def train(
     sparsified: Sparsified,
     data: Dataset,
@@ -137,10 +142,12 @@ def _descend(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(recipe.schedule, step, steps)
     )
+    timeline = sparsified.timeline(steps, epoch_steps(recipe, data))
     history: list[dict[str, float]] = []
     step = 0
     model.train()
     for step, (x, y) in enumerate(batches(data, recipe.batch, steps, seed, context), start=1):
+        sparsified.enter(timeline.at(step - 1), step - 1)
         loss = _loss(model, data.task, x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,26 +1,34 @@
-"""Which operand each training method prunes. One row a method; the layers read nothing else.
+"""What each training method prunes, and how. One row a method; a row says what it overrides.
 
-    method   FF weight   BP weight   BP output gradient   decay   source
-    dense    -           -           -                    -
-    sr-ste   W_FF        W_FF *      -                    2e-4    Zhou et al., ICLR 2021
-    sdgp     -           -           N:M                  -       McDanel et al., ICPR 2022
-    sdwp     -           W_BP        -                    -       Fang et al., TCAD 2023 (baseline)
-    bdwp     W_FF        W_BP        -                    0       Fang et al., TCAD 2023
+The parts lie apart: `cosparse.spec.patterns` (which entries may be present), `masks` (which are kept),
+`schedules` (when, how much), `distribution` (which layers), `operands` and `functions` (the three products),
+`decay` (pruned weights between steps), `loop`. docs/methods.md has formulas and sources.
+
+    method         FF weight     BP weight     BP dY   WU dY      beside it
+    dense          -             -             -       -
+    sr-ste         W_FF          W_FF *        -       -          decay 2e-4
+    sdgp           -             -             N:M     -
+    sdwp           -             W_BP          -       -
+    bdwp           W_FF          W_BP          -       -
+    pgf            W~            W~ *          -       -          schedule from dense
 
     * the same values, not N:M along the outputs: hardware runs that product dense.
 
-WU is dense in all of them: dW = dY^T X reaches every weight (straight-through).
+dW reaches every weight, kept or not (straight-through), unless a row says "chain".
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from cosparse.spec import Phase
+from cosparse.spec import NM, Pattern, Phase
 from cosparse.spec.errors import UnsupportedError, unknown_name
+
+from .schedules import Schedule
 
 
 @dataclass(frozen=True)
 class Method:
-    """What a method prunes, and the decay of pruned weights that it applies by default."""
+    """What a method prunes, by which rules, and the decay of pruned weights that it applies by default."""
 
     name: str
     summary: str
@@ -34,6 +42,14 @@ class Method:
     """BP uses the output gradient, N:M along the outputs."""
     decay: float = 0.0
     """Default of lambda in lambda * (1 - mask_FF) * W, applied once an optimizer step."""
+    mask: str = "magnitude"
+    """Rule of mask_FF: a name in `masks.MASK_RULES`."""
+    gradients: Literal["ste", "chain"] = "ste"
+    """dW of a dropped weight: straight-through, or times the share with which it passes (chain rule)."""
+    schedule: Schedule | None = None
+    """None: the pattern holds from the first step."""
+    patterns: tuple[type[Pattern], ...] = (NM,)
+    """Kinds of pattern that the method is defined for."""
 
     def sparse_operand(self, phase: Phase) -> str | None:
         """The operand that an executor may run sparse: "weight", "gradient" or None."""
@@ -42,27 +58,32 @@ class Method:
         return "gradient" if phase is Phase.BP and self.prunes_gradient else None
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("dense", "no pruning"),
-        Method(
-            "sr-ste",
-            "N:M weights in FF, decay of the pruned ones",
-            prunes_ff=True,
-            reuses_ff_in_bp=True,
-            decay=2e-4,
-        ),
-        Method("sdgp", "N:M output gradients in BP", prunes_gradient=True),
-        Method("sdwp", "N:M weights in BP", prunes_bp=True),
-        Method(
-            "bdwp",
-            "N:M weights in FF and BP, each along its own axis",
-            prunes_ff=True,
-            prunes_bp=True,
-        ),
-    )
-}
+_ROWS = (
+    Method("dense", "no pruning"),
+    Method(
+        "sr-ste",
+        "N:M weights in FF, decay of the pruned ones",
+        prunes_ff=True,
+        reuses_ff_in_bp=True,
+        decay=2e-4,
+    ),
+    Method("sdgp", "N:M output gradients in BP", prunes_gradient=True),
+    Method("sdwp", "N:M weights in BP", prunes_bp=True),
+    Method(
+        "bdwp",
+        "N:M weights in FF and BP, each along its own axis",
+        prunes_ff=True,
+        prunes_bp=True,
+    ),
+    Method(
+        "pgf",
+        "N:M weights in FF, reached by a decay from dense",
+        prunes_ff=True,
+        reuses_ff_in_bp=True,
+        schedule=Schedule(),
+    ),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 
 
 def find_method(method: str | Method) -> Method:

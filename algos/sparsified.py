@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from cosparse.spec import (
     NM,
+    Block,
     Dense,
     InputError,
     PackedTensor,
@@ -24,11 +25,13 @@ from cosparse.spec import (
 from .attention import SparseMultiheadAttention, SparseTransformerEncoderLayer
 from .decay import DecayHandle, attach_decay
 from .discovery import Candidate, find_candidates
+from .distribution import choose, default_dense
 from .ends import ends_by_data_flow, ends_by_registration
 from .layers import SparseConv2d, SparseLinear
 from .methods import Method, find_method
-from .plan import LayerPlan, choose, default_dense, plan_layer
+from .plan import LayerPlan, at_stage, plan_layer
 from .probe import call, undisturbed
+from .schedules import Stage, Timeline, constant
 
 _AXIS = {Phase.FF: 1, Phase.BP: 0}
 _STOCK: dict[type[nn.Module], type[nn.Module]] = {
@@ -37,6 +40,7 @@ _STOCK: dict[type[nn.Module], type[nn.Module]] = {
     SparseMultiheadAttention: nn.MultiheadAttention,
     SparseTransformerEncoderLayer: nn.TransformerEncoderLayer,
 }
+_PATTERN_FORMS: dict[type[Pattern], str] = {NM: "an N:M", Block: "a block"}
 _CLASSES: dict[str, type[nn.Module]] = {"linear": SparseLinear, "conv": SparseConv2d}
 
 
@@ -47,8 +51,24 @@ class Sparsified:
     model: nn.Module
     layers: dict[str, LayerPlan]
     method: Method
+    pattern: Pattern
     replaced: tuple[str, ...]
     """Paths of the modules that compute sparse products."""
+
+    def timeline(self, steps: int, epoch_steps: int) -> Timeline:
+        """The stages of a run of so many optimizer steps, of which `epoch_steps` are one epoch.
+
+        Raises PatternError and InputError where the method's schedule does not fit them.
+        """
+        schedule = self.method.schedule
+        if schedule is None:
+            return constant(self.pattern, steps)
+        return schedule.timeline(self.pattern, steps, epoch_steps)
+
+    def enter(self, stage: Stage, step: int) -> None:
+        """Give every pruned layer the pattern of this step; without a call it is the method's own."""
+        for name, plan in self.sparse_layers.items():
+            _set_plan(self.model, name, at_stage(plan, stage, step))
 
     @property
     def sparse_layers(self) -> dict[str, LayerPlan]:
@@ -157,7 +177,8 @@ def sparsify(
         sample=sample,
     )
     replaced = _replace(model, find_candidates(model), plans)
-    return Sparsified(model, plans, find_method(method), replaced)
+    chosen = parse_pattern(pattern) if isinstance(pattern, str) else pattern
+    return Sparsified(model, plans, find_method(method), chosen, replaced)
 
 
 def plan_layers(
@@ -173,8 +194,7 @@ def plan_layers(
     """What `sparsify` would do to each weight, by name; the model stays as it is."""
     row = find_method(method)
     chosen = parse_pattern(pattern) if isinstance(pattern, str) else pattern
-    if row.name != "dense" and not isinstance(chosen, NM):
-        raise UnsupportedError(f"method '{row.name}' takes an N:M pattern, got '{chosen}'")
+    _check_pattern(row, chosen)
     if any(type(module) in _STOCK for module in model.modules()):
         raise InputError("the model is sparse already: build a fresh one for another method")
     candidates = find_candidates(model)
@@ -188,6 +208,13 @@ def plan_layers(
         item.name: plan_layer(item, row, chosen, select_dtype, why_dense[item.name])
         for item in candidates
     }
+
+
+def _check_pattern(method: Method, pattern: Pattern) -> None:
+    """Raise UnsupportedError for a kind of pattern that the method is not defined for."""
+    if method.name != "dense" and not isinstance(pattern, method.patterns):
+        valid = " or ".join(_PATTERN_FORMS[kind] for kind in method.patterns)
+        raise UnsupportedError(f"method '{method.name}' takes {valid} pattern, got '{pattern}'")
 
 
 def restore_dense(model: nn.Module) -> None:
@@ -225,6 +252,22 @@ def _replace_attention(
     assert isinstance(module, SparseMultiheadAttention)
     module.in_plan = plans[f"{prefix}in_proj_weight"]
     module.out_plan = plans[f"{prefix}out_proj.weight"]
+
+
+def _set_plan(model: nn.Module, name: str, plan: LayerPlan) -> None:
+    """Put a plan into force in the module that owns the weight `name`."""
+    owner, _, parameter = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if isinstance(module, SparseLinear | SparseConv2d):
+        module.plan = plan
+        return
+    fused = parameter == "in_proj_weight"
+    attention = module if fused else model.get_submodule(owner.rpartition(".")[0])
+    assert isinstance(attention, SparseMultiheadAttention)
+    if fused:
+        attention.in_plan = plan
+    else:
+        attention.out_plan = plan
 
 
 def _disable_fused_encoders(model: nn.Module) -> None:
