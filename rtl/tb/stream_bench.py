@@ -6,6 +6,7 @@ valid/ready handshake.
 
 import random
 from collections import deque
+from dataclasses import dataclass
 
 import cocotb
 from cocotb.clock import Clock
@@ -13,31 +14,88 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from hwsim import cosim
 
+RESET_EVERY = 1000
+"""Cycles."""
+MODES = ((0.4, 0.9), (0.9, 0.4), (1, 1))
+"""How often source and sink are ready: the source waits, the sink waits, neither; a hundred cycles each."""
 
-class Handshake:
-    """skid_buffer: valid and ready on both sides."""
+
+class Source:
+    """Offers a random word in some cycles, over valid/ready or as the pushes of a FIFO with room."""
+
+    def __init__(self, dut):
+        self.dut, self.pushes = dut, hasattr(dut, "push_i")
+
+    def drive(self, chance):
+        offers = int(random.random() < chance)
+        if self.pushes:
+            self.dut.push_i.value = offers and int(self.dut.ready_o.value)
+        else:
+            self.dut.valid_i.value = offers
+        self.dut.data_i.value = random.getrandbits(8)
+
+
+class Sink:
+    """Takes a word in some cycles, over valid/ready or as the pops of a FIFO that has one."""
+
+    def __init__(self, dut):
+        self.dut, self.pops = dut, hasattr(dut, "pop_i")
+
+    def drive(self, chance):
+        accepts = int(random.random() < chance)
+        if self.pops:
+            self.dut.pop_i.value = accepts and int(self.dut.valid_o.value)
+        else:
+            self.dut.ready_i.value = accepts
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One cycle at the ports. came, went: the words that moved, or None."""
+
+    valid: bool
+    ready: bool
+    came: int | None
+    went: int | None
+
+
+class Monitor:
+    """Reads the ports, drives nothing."""
 
     def __init__(self, dut):
         self.dut = dut
+        self.push = (dut.push_i,) if hasattr(dut, "push_i") else (dut.valid_i, dut.ready_o)
+        self.pop = (dut.pop_i,) if hasattr(dut, "pop_i") else (dut.ready_i, dut.valid_o)
 
-    def drive(self, offers, accepts, word):
-        self.dut.valid_i.value, self.dut.ready_i.value = offers, accepts
-        self.dut.data_i.value = word
+    def seen(self):
+        """Of this cycle, when all signals have settled."""
+        came = all(int(signal.value) for signal in self.push)
+        went = all(int(signal.value) for signal in self.pop)
+        return Seen(
+            bool(self.dut.valid_o.value),
+            bool(self.dut.ready_o.value),
+            int(self.dut.data_i.value) if came else None,
+            int(self.dut.data_o.value) if went else None,
+        )
 
-    def moved(self, offers, accepts):
-        return offers and int(self.dut.ready_o.value), accepts and int(self.dut.valid_o.value)
 
+class Scoreboard:
+    """What the buffer holds, by what went in and out."""
 
-class PushPop(Handshake):
-    """fifo: pushed only while there is room, popped only while there is a word."""
+    def __init__(self, capacity):
+        self.capacity, self.inside, self.out = capacity, deque(), 0
 
-    def drive(self, offers, accepts, word):
-        self.dut.push_i.value = self.pushes = offers and int(self.dut.ready_o.value)
-        self.dut.pop_i.value = self.pops = accepts and int(self.dut.valid_o.value)
-        self.dut.data_i.value = word
+    def check(self, seen):
+        assert seen.valid == bool(self.inside)
+        assert seen.ready == (len(self.inside) < self.capacity)
+        if seen.went is not None:
+            assert seen.went == self.inside.popleft()
+            self.out += 1
+        if seen.came is not None:
+            self.inside.append(seen.came)
 
-    def moved(self, offers, accepts):
-        return self.pushes, self.pops
+    def clear(self):
+        self.inside.clear()
 
 
 async def reset(dut):
@@ -53,27 +111,18 @@ async def reset(dut):
 @cocotb.test()
 async def stalls_at_random(dut):
     given = cosim.arguments()
-    port = PushPop(dut) if hasattr(dut, "push_i") else Handshake(dut)
+    source, sink, monitor = Source(dut), Sink(dut), Monitor(dut)
+    scoreboard = Scoreboard(given["capacity"])
     Clock(dut.clk_i, 10, "ns").start()
     await reset(dut)
-    inside, out, capacity = deque(), 0, given["capacity"]
     for cycle in range(given["cycles"]):
-        if cycle % 1000 == 999:
+        if cycle % RESET_EVERY == RESET_EVERY - 1:
             await reset(dut)
-            inside.clear()
-        eager = (cycle // 100) % 3  # 0: the source waits, 1: the sink waits, 2: neither
-        offers = int(random.random() < (0.4, 0.9, 1)[eager])
-        accepts = int(random.random() < (0.9, 0.4, 1)[eager])
-        word = random.getrandbits(8)
-        assert int(dut.valid_o.value) == bool(inside)
-        assert int(dut.ready_o.value) == (len(inside) < capacity)
-        port.drive(offers, accepts, word)
+            scoreboard.clear()
+        offers, accepts = MODES[cycle // 100 % len(MODES)]
+        source.drive(offers)
+        sink.drive(accepts)
         await ReadOnly()
-        came, went = port.moved(offers, accepts)
-        if went:
-            assert int(dut.data_o.value) == inside.popleft()
-            out += 1
-        if came:
-            inside.append(word)
+        scoreboard.check(monitor.seen())
         await FallingEdge(dut.clk_i)
-    assert out > given["cycles"] // 4
+    assert scoreboard.out > given["cycles"] // 4
