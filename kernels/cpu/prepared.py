@@ -6,12 +6,14 @@
 
 Tiles run over (conv_group, lane tile), panel rows over (conv_group, tap, K), in FF and BP alike. A
 tile has four rows where the format shares indices among four lanes, otherwise one. Entries beyond K
-(the padding of a cut group) are dropped.
+(the padding of a cut group) are dropped. The kernels in LLVM assembly have a layout of their own,
+`PreparedWeight.register_tiles`, which is made of this one for the first product that needs it.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from cosparse.spec import BlockTensor, NMTensor, PackedTensor, UnsupportedError
 from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import unknown_name
 from cosparse.spec.layout import Layout
+
+from .tiled import TiledWeight, TileShape, tile
 
 SHARED_ROWS = 4
 """Rows of a tile whose lanes share their columns."""
@@ -35,6 +39,8 @@ class PreparedWeight:
     tap_pointers: Array
     columns: Array
     values: Array
+    shared_rows: int
+    """Rows that have their columns in common: V, or the rows of a block."""
     repack_s: float
     """Seconds that the repacking took."""
 
@@ -50,6 +56,13 @@ class PreparedWeight:
     def rows(self) -> int:
         """Rows of a product, with those that fill the last tile of every convolution group."""
         return self.tiles * self.tile_rows
+
+    @cached_property
+    def register_tiles(self) -> TiledWeight:
+        """The layout of the broadcast kernels, for a weight without taps."""
+        runs = _lane_tiles(self.layout, self.tile_rows)
+        shape = tile_shape(self.tile_rows, self.shared_rows, runs)
+        return tile(shape, self.tap_pointers, self.columns, self.values, self.panel_rows)
 
     @property
     def finite(self) -> bool:
@@ -84,9 +97,14 @@ class PreparedWeight:
 
 
 def prepare(packed: PackedTensor) -> PreparedWeight:
-    """Repack once, at load. Raises UnsupportedError for a format without a CPU layout."""
+    """Repack once, at load, and check every index: kernels check none.
+
+    Raises UnsupportedError for a format without a CPU layout, CorruptFileError for planes that do not
+    form a tensor of the format.
+    """
     if packed.format_name not in _REPACKS:
         raise UnsupportedError(unknown_name("CPU format", packed.format_name, _REPACKS))
+    packed.validate()
     start = time.perf_counter()
     tile_rows, pointers, columns, values = _REPACKS[packed.format_name](packed)
     return PreparedWeight(
@@ -96,8 +114,23 @@ def prepare(packed: PackedTensor) -> PreparedWeight:
         tap_pointers=pointers,
         columns=columns,
         values=values,
+        shared_rows=_shared_rows(packed),
         repack_s=time.perf_counter() - start,
     )
+
+
+def tile_shape(tile_rows: int, shared_rows: int, runs: int) -> TileShape:
+    """How to cut a weight whose runs of `tile_rows` rows, `runs` a convolution group, share columns."""
+    if tile_rows == 1:
+        return TileShape(rows=4, shared=False, k_tile=128, unroll=2)
+    pairs = shared_rows % (2 * SHARED_ROWS) == 0 and runs % 2 == 0
+    return TileShape(2 * SHARED_ROWS if pairs else SHARED_ROWS, shared=True, k_tile=4096, unroll=1)
+
+
+def _shared_rows(packed: Any) -> int:
+    if isinstance(packed, NMTensor):
+        return packed.lane_block
+    return packed.pattern.rows if isinstance(packed, BlockTensor) else 1
 
 
 Repacked = tuple[int, Array, Array, Array]

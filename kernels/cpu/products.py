@@ -5,14 +5,13 @@ Products of weights run in float32 with the error bound of `rows`; WU is NumPy's
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from cosparse.spec import PackedTensor, UnsupportedError
+from cosparse.spec import PackedTensor
 from cosparse.spec.dtypes import Array
 
 from ..geometry import (
@@ -24,10 +23,13 @@ from ..geometry import (
     check_weight_gradient,
 )
 from .im2col import im2col
+from .isa import PORTABLE, current
+from .linear import multiply
 from .panels import Panel, aligned_empty, from_strips, to_panel
 from .planes import ConvPlan, Window, forward_window, gradient_windows, tap_windows
 from .prepared import SHARED_ROWS, PreparedWeight, prepare
 from .rows import dot_rows, multiply_rows, multiply_shared_rows
+from .workers import check_threads, run_parts
 
 Weight = PackedTensor | PreparedWeight
 
@@ -43,11 +45,16 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
     """
     prepared = as_prepared(weight)
     x = check_linear(prepared.layout, x)
+    check_threads(threads)
+    isa = current()
     if len(x) <= _DOT_TOKENS:
         y = np.empty((len(x), prepared.rows), np.float32)
         _run(dot_rows, prepared, (x,), y, threads)
-    else:
+    elif isa is PORTABLE:
         y = from_strips(_multiply_panel(prepared, to_panel(x), threads), len(x))
+    else:
+        y = multiply(prepared.register_tiles, x, isa.lanes, isa.accumulators, threads)
+        y = y[:, : prepared.rows]
     return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
 
 
@@ -152,18 +159,11 @@ def _run(
     taps: tuple[int, ...] = (0,),
 ) -> None:
     """Run the kernel over all tiles, split by entries among threads."""
-    if threads < 1:
-        raise UnsupportedError(f"expected threads >= 1, got {threads}")
+    check_threads(threads)
     begins, ends = prepared.entry_ranges(taps)
     on_tiles = partial(kernel, begins, ends, prepared.columns, prepared.values, *operands, out)
-    if threads == 1:
-        on_tiles(0, prepared.tiles)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        bounds = _tile_bounds((ends - begins).sum(axis=1), threads)
-        running = [pool.submit(on_tiles, first, last) for first, last in bounds]
-        for part in running:
-            part.result()
+    bounds = _tile_bounds((ends - begins).sum(axis=1), threads)
+    run_parts(lambda part: on_tiles(*part), bounds)
 
 
 def _tile_bounds(entries: Array, threads: int) -> list[tuple[int, int]]:

@@ -1,0 +1,261 @@
+"""Broadcast kernels, for 16 tokens and more: tokens in the vector lanes, weights broadcast.
+
+One call multiplies a tiled weight (`tiles.TiledWeight`) by one panel of `columns` vectors of tokens:
+
+    pack      x (tokens, K)       -> panel [k tile][k][token], a row of zeros after every k tile
+    multiply  for a chunk of rows, for a k tile: scratch [row][token] += weight tile * panel tile
+    unpack    scratch [row][token] -> y (tokens, rows)
+
+A k tile of the panel stays in the first-level cache where every row has its own columns, and a chunk of
+results in the second-level cache. Sums stay in registers over a whole weight tile. Both transposes
+go through squares of registers. Entries that fill up a tile have value 0 and meet the row of zeros.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from .emitter import Emitter, Value
+from .objects import Kernel, load_kernel
+from .tiled import TileShape
+
+_CHUNK_ROWS = {False: 1024, True: 128}
+"""Rows of results that are finished together, by `TileShape.shared`."""
+
+
+def chunk_rows(shape: TileShape) -> int:
+    """Rows of the scratch array of results."""
+    return _CHUNK_ROWS[shape.shared]
+
+
+ARGUMENTS = (
+    "x", "x_stride", "k_blocks", "panel", "values", "indices", "pointers", "pointer_stride",
+    "row_tiles", "k_tiles", "scratch", "y", "y_stride",
+)  # fmt: skip
+"""Addresses, strides in bytes, and counts. k_blocks: K in vectors of lanes."""
+
+
+@cache
+def broadcast_kernel(shape: TileShape, columns: int, lanes: int) -> Kernel:
+    """The kernel for panels of `columns` vectors of `lanes` tokens; its arguments are ARGUMENTS."""
+    return load_kernel(
+        kernel_name(shape, columns, lanes), kernel_assembly(shape, columns, lanes), len(ARGUMENTS)
+    )
+
+
+def kernel_name(shape: TileShape, columns: int, lanes: int) -> str:
+    kind = "shared" if shape.shared else "rows"
+    return f"{kind}-{shape.rows}x{columns}x{lanes}-k{shape.k_tile}-u{shape.unroll}"
+
+
+def kernel_assembly(shape: TileShape, columns: int, lanes: int) -> str:
+    writer = _Writer(shape, columns, lanes)
+    parts = [writer.tiles(accumulate=False), writer.tiles(accumulate=True), writer.driver()]
+    declared = sorted(set().union(*(part.declared for part in parts)))
+    return "\n".join([*declared, *(part.text for part in parts)])
+
+
+@dataclass(frozen=True)
+class _Function:
+    text: str
+    declared: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Writer:
+    shape: TileShape
+    columns: int
+    lanes: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of a panel, and of one row of results."""
+        return 4 * self.columns * self.lanes
+
+    @property
+    def panel_tile_bytes(self) -> int:
+        return (self.shape.k_tile + 1) * self.row_bytes
+
+    def tiles(self, accumulate: bool) -> _Function:
+        """All row tiles of a chunk times one k tile of the panel."""
+        e, shape = Emitter(self.lanes), self.shape
+
+        def tile(_: Value, outer: list[Value]) -> list[Value]:
+            pointer, out = outer
+            begin, end = e.load_integer(64, pointer), e.load_integer(64, e.add(pointer, 8))
+            steps = e.let(f"sub i64 {end}, {begin}")
+            rounds = e.let(f"udiv exact i64 {steps}, {shape.unroll}")
+            values = e.add("%values", e.mul(begin, 4 * shape.rows))
+            index_bytes = shape.indices_a_step * shape.index_bits // 8
+            indices = e.add("%indices", e.mul(begin, index_bytes))
+            places = [
+                e.add(out, row * self.row_bytes + column * e.vector_bytes)
+                for row in range(shape.rows)
+                for column in range(self.columns)
+            ]
+            first = [
+                e.load(e.vector, place, e.vector_bytes) if accumulate else "zeroinitializer"
+                for place in places
+            ]
+
+            def steps_at_once(_: Value, inner: list[Value]) -> list[Value]:
+                values, indices, *sums = inner
+                self._steps(e, values, indices, sums)
+                return [
+                    e.add(values, 4 * shape.rows * shape.unroll),
+                    e.add(indices, index_bytes * shape.unroll),
+                    *sums,
+                ]
+
+            carried = [("i64", values), ("i64", indices), *((e.vector, sum_) for sum_ in first)]
+            _, _, *sums = e.loop(rounds, carried, steps_at_once)
+            for place, total in zip(places, sums, strict=True):
+                e.store(e.vector, total, place, e.vector_bytes)
+            return [e.add(pointer, 8), e.add(out, shape.rows * self.row_bytes)]
+
+        e.loop("%tiles", [("i64", "%pointers"), ("i64", "%out")], tile)
+        name = "more_tiles" if accumulate else "first_tiles"
+        arguments = ("panel", "values", "indices", "pointers", "tiles", "out")
+        return _Function(e.function(arguments, name), frozenset(e.declared))
+
+    def _steps(self, e: Emitter, values: Value, indices: Value, sums: list[Value]) -> None:
+        """`unroll` steps; replaces `sums`, [row][column]."""
+        shape = self.shape
+        per_step = shape.indices_a_step
+        rows = _indices(e, indices, shape.unroll * per_step, shape.index_bits)
+        starts = [e.opaque(e.add("%panel", e.mul(row, self.row_bytes))) for row in rows]
+        for step in range(shape.unroll):
+            if shape.shared:
+                vectors = self._activations(e, starts[step])
+            for row in range(shape.rows):
+                if not shape.shared:
+                    vectors = self._activations(e, starts[step * per_step + row])
+                place = e.add(values, 4 * (step * shape.rows + row))
+                weight = e.splat(e.load("float", place, 4))
+                for column, activation in enumerate(vectors):
+                    at = row * self.columns + column
+                    sums[at] = e.fma(weight, activation, sums[at])
+
+    def _activations(self, e: Emitter, start: Value) -> list[Value]:
+        return [
+            e.load(e.vector, e.add(start, column * e.vector_bytes), e.vector_bytes)
+            for column in range(self.columns)
+        ]
+
+    def driver(self) -> _Function:
+        """Pack the panel, multiply chunk by chunk, unpack each chunk."""
+        e, shape = Emitter(self.lanes), self.shape
+        blocks_a_tile = shape.k_tile // self.lanes
+        chunk_tiles = chunk_rows(shape) // shape.rows
+
+        def pack_tile(index: Value, outer: list[Value]) -> list[Value]:
+            x, panel = outer
+            left = e.let(f"sub i64 %k_blocks, {e.mul(index, blocks_a_tile)}")
+            blocks = _smaller(e, left, blocks_a_tile)
+
+            def pack_block(_: Value, inner: list[Value]) -> list[Value]:
+                source, target = inner
+                for column in range(self.columns):
+                    first = e.add(source, e.mul("%x_stride", column * self.lanes))
+                    place = e.add(target, column * e.vector_bytes)
+                    transpose_square(e, first, "%x_stride", place, str(self.row_bytes))
+                return [e.add(source, e.vector_bytes), e.add(target, self.lanes * self.row_bytes)]
+
+            e.loop(blocks, [("i64", x), ("i64", panel)], pack_block)
+            zeros = e.add(panel, shape.k_tile * self.row_bytes)
+            for column in range(self.columns):
+                place = e.add(zeros, column * e.vector_bytes)
+                e.store(e.vector, "zeroinitializer", place, e.vector_bytes)
+            return [e.add(x, 4 * shape.k_tile), e.add(panel, self.panel_tile_bytes)]
+
+        e.loop("%k_tiles", [("i64", "%x"), ("i64", "%panel")], pack_tile)
+        rounded = e.add("%row_tiles", chunk_tiles - 1)
+        chunks = e.let(f"udiv i64 {rounded}, {chunk_tiles}")
+
+        def chunk(index: Value, outer: list[Value]) -> list[Value]:
+            pointers, y = outer
+            left = e.let(f"sub i64 %row_tiles, {e.mul(index, chunk_tiles)}")
+            tiles = _smaller(e, left, chunk_tiles)
+
+            def multiply(name: str, panel: Value, at: Value) -> None:
+                listed = (panel, "%values", "%indices", at, tiles, "%scratch")
+                e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
+
+            multiply("first_tiles", "%panel", pointers)
+
+            def further(_: Value, inner: list[Value]) -> list[Value]:
+                panel = e.add(inner[0], self.panel_tile_bytes)
+                at = e.add(inner[1], "%pointer_stride")
+                multiply("more_tiles", panel, at)
+                return [panel, at]
+
+            others = e.add("%k_tiles", -1)
+            e.loop(others, [("i64", "%panel"), ("i64", pointers)], further)
+            squares = e.let(f"udiv i64 {e.mul(tiles, shape.rows)}, {self.lanes}")
+
+            def unpack(_: Value, inner: list[Value]) -> list[Value]:
+                source, target = inner
+                transpose_square(e, source, str(self.row_bytes), target, "%y_stride")
+                return [e.add(source, self.lanes * self.row_bytes), e.add(target, e.vector_bytes)]
+
+            for column in range(self.columns):
+                place = e.add("%scratch", column * e.vector_bytes)
+                first = e.add(y, e.mul("%y_stride", column * self.lanes))
+                e.loop(squares, [("i64", place), ("i64", first)], unpack)
+            return [e.add(pointers, 8 * chunk_tiles), e.add(y, 4 * chunk_tiles * shape.rows)]
+
+        e.loop(chunks, [("i64", "%pointers"), ("i64", "%y")], chunk)
+        return _Function(e.function(ARGUMENTS, "kernel"), frozenset(e.declared))
+
+
+def transpose_square(
+    e: Emitter, source: Value, source_stride: Value, target: Value, target_stride: Value
+) -> None:
+    """Copy the transpose of lanes x lanes values: exchange ever smaller off-diagonal squares."""
+    lanes = e.lanes
+    rows = [e.load(e.vector, at, 4) for at in _steps_from(e, source, source_stride, lanes)]
+    size = lanes // 2
+    while size:
+        low = [i if i & size == 0 else i - size + lanes for i in range(lanes)]
+        high = [i + size if i & size == 0 else i + lanes for i in range(lanes)]
+        for first in range(lanes):
+            if first & size == 0:
+                pair = rows[first], rows[first + size]
+                rows[first] = _shuffle(e, *pair, low)
+                rows[first + size] = _shuffle(e, *pair, high)
+        size //= 2
+    for at, row in zip(_steps_from(e, target, target_stride, lanes), rows, strict=True):
+        e.store(e.vector, row, at, 4)
+
+
+def _steps_from(e: Emitter, start: Value, stride: Value, count: int) -> list[Value]:
+    places = [start]
+    for _ in range(count - 1):
+        places.append(e.add(places[-1], stride))
+    return places
+
+
+def _shuffle(e: Emitter, a: Value, b: Value, order: Sequence[int]) -> Value:
+    listed = ", ".join(f"i32 {i}" for i in order)
+    return e.let(f"shufflevector {e.vector} {a}, {e.vector} {b}, <{len(order)} x i32> <{listed}>")
+
+
+def _smaller(e: Emitter, value: Value, limit: int) -> Value:
+    return e.call("llvm.umin.i64", "i64", ("i64", value), ("i64", str(limit)))
+
+
+def _indices(e: Emitter, address: Value, count: int, bits: int) -> list[Value]:
+    """`count` unsigned integers of `bits` bits, loaded eight bytes at a time where they fill them."""
+    in_word = 64 // bits
+    found: list[Value] = []
+    for first in range(0, count, in_word):
+        place = e.add(address, first * bits // 8)
+        if count - first < in_word:
+            single = range(count - first)
+            found += [e.load_integer(bits, e.add(place, i * bits // 8)) for i in single]
+            continue
+        word = e.load_integer(64, place)
+        for i in range(in_word):
+            shifted = e.let(f"lshr i64 {word}, {i * bits}") if i else word
+            found.append(e.let(f"and i64 {shifted}, {(1 << bits) - 1}"))
+    return found
