@@ -148,6 +148,7 @@ def _descend(
     model.train()
     for step, (x, y) in enumerate(batches(data, recipe.batch, steps, seed, context), start=1):
         sparsified.enter(timeline.at(step - 1), step - 1)
+        sparsified.guide(step - 1, steps)
         loss = _loss(model, data.task, x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -161,6 +162,7 @@ def _descend(
         if diverged:
             break
     decay.remove()
+    sparsified.guide(steps, steps)
     return history, step
 
 

@@ -11,6 +11,13 @@ The parts lie apart: `cosparse.spec.patterns` (which entries may be present), `m
     sdwp           -             W_BP          -       -
     bdwp           W_FF          W_BP          -       -
     pgf            W~            W~ *          -       -          schedule from dense
+    dsformer       S_FF D        S_BP D        -       -          W ~ S D, factor space (D dense)
+    dsformer-fixed S D           S D *         -       -          the support of the start
+    dsformer-weight  S D         S D *         -       -          straight-through to W
+    low-rank, block-dense, block-shuffle                          W = U V, V and U dense or block-diagonal
+    ...-guided                                                    beside a dense guide that fades
+    sltrain        B A + S       B A + S *     -       -          S of random fixed support
+    sltrain-nm     B A + S       B A + S       -       -          S of fixed support, N:M along both axes
 
     * the same values, not N:M along the outputs: hardware runs that product dense.
 
@@ -23,6 +30,14 @@ from typing import Literal
 from cosparse.spec import NM, Pattern, Phase
 from cosparse.spec.errors import UnsupportedError, unknown_name
 
+from .factorized.structures import (
+    BlockDense,
+    BlockShuffle,
+    Dictionary,
+    LowRank,
+    LowRankSparse,
+    Structure,
+)
 from .schedules import Schedule
 
 
@@ -50,6 +65,8 @@ class Method:
     """None: the pattern holds from the first step."""
     patterns: tuple[type[Pattern], ...] = (NM,)
     """Kinds of pattern that the method is defined for."""
+    structure: Structure | None = None
+    """What weights are replaced by; the patterns are then those of its sparse factor."""
 
     def sparse_operand(self, phase: Phase) -> str | None:
         """The operand that an executor may run sparse: "weight", "gradient" or None."""
@@ -81,6 +98,51 @@ _ROWS = (
         prunes_ff=True,
         reuses_ff_in_bp=True,
         schedule=Schedule(),
+    ),
+    Method(
+        "dsformer",
+        "weights as sparse x dense dictionary, straight-through to every coefficient",
+        prunes_ff=True,
+        prunes_bp=True,
+        structure=Dictionary(),
+    ),
+    Method(
+        "dsformer-fixed",
+        "weights as sparse x dense dictionary, on the support of the start",
+        prunes_ff=True,
+        structure=Dictionary(training="fixed"),
+    ),
+    Method(
+        "dsformer-weight",
+        "weights projected to sparse x dense dictionary, straight-through to the weight",
+        prunes_ff=True,
+        structure=Dictionary(training="weight"),
+    ),
+    Method("low-rank", "weights as two skinny factors", structure=LowRank()),
+    Method(
+        "low-rank-guided",
+        "weights as two skinny factors, self-guided",
+        structure=LowRank(guided=True),
+    ),
+    Method("block-dense", "weights as dense x block-diagonal", structure=BlockDense()),
+    Method(
+        "block-dense-guided",
+        "weights as dense x block-diagonal, self-guided",
+        structure=BlockDense(guided=True),
+    ),
+    Method("block-shuffle", "weights as two shuffled block-diagonals", structure=BlockShuffle()),
+    Method(
+        "block-shuffle-guided",
+        "weights as two shuffled block-diagonals, self-guided",
+        structure=BlockShuffle(guided=True),
+    ),
+    Method("sltrain", "low-rank + sparse of random support", structure=LowRankSparse()),
+    Method(
+        "sltrain-nm",
+        "low-rank + sparse of random support, N:M along both axes",
+        prunes_ff=True,
+        prunes_bp=True,
+        structure=LowRankSparse(support="strided"),
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ROWS}

@@ -1,7 +1,7 @@
 """Turn a model's layers into sparse ones, and what one can ask of the result."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,19 +27,19 @@ from .decay import DecayHandle, attach_decay
 from .discovery import Candidate, find_candidates
 from .distribution import choose, default_dense
 from .ends import ends_by_data_flow, ends_by_registration
+from .factorized.convert import replace_weights
+from .factorized.deploy import deploy
+from .factorized.guided import SelfGuided, guide_share
+from .factorized.parts import FixedSupport, weight_of
 from .layers import SparseConv2d, SparseLinear
 from .methods import Method, find_method
 from .plan import LayerPlan, at_stage, plan_layer
 from .probe import call, undisturbed
 from .schedules import Stage, Timeline, constant
+from .stock import is_sparse
+from .tracing.meta import meta_copy
 
 _AXIS = {Phase.FF: 1, Phase.BP: 0}
-_STOCK: dict[type[nn.Module], type[nn.Module]] = {
-    SparseLinear: nn.Linear,
-    SparseConv2d: nn.Conv2d,
-    SparseMultiheadAttention: nn.MultiheadAttention,
-    SparseTransformerEncoderLayer: nn.TransformerEncoderLayer,
-}
 _PATTERN_FORMS: dict[type[Pattern], str] = {NM: "an N:M", Block: "a block"}
 _CLASSES: dict[str, type[nn.Module]] = {"linear": SparseLinear, "conv": SparseConv2d}
 
@@ -67,8 +67,23 @@ class Sparsified:
 
     def enter(self, stage: Stage, step: int) -> None:
         """Give every pruned layer the pattern of this step; without a call it is the method's own."""
+        if self.method.schedule is None:
+            return
         for name, plan in self.sparse_layers.items():
             _set_plan(self.model, name, at_stage(plan, stage, step))
+
+    def guide(self, step: int, steps: int) -> None:
+        """Give every guide its share at a step of so many; at `steps` it is gone."""
+        for module in self.model.modules():
+            if isinstance(module, SelfGuided):
+                module.set_share(guide_share(step, steps))
+
+    def deploy(self) -> "Sparsified":
+        """The model for inference, in place: guides dropped, projected weights as their factors.
+
+        Raises RunError for a guide that has not faded.
+        """
+        return replace(self, layers=deploy(self.model, self.layers))
 
     @property
     def sparse_layers(self) -> dict[str, LayerPlan]:
@@ -77,11 +92,14 @@ class Sparsified:
     def attach(self, optimizer: Optimizer, decay: float | None = None) -> DecayHandle:
         """Apply the decay of pruned weights once per step of `optimizer` (decay None: the method's).
 
+        A fixed support has no pruned weights.
         Raises InputError when `optimizer` decays them already.
         """
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         layers: list[tuple[LayerPlan, Tensor]] = [
-            (plan, parameters[name]) for name, plan in self.sparse_layers.items()
+            (plan, parameters[name])
+            for name, plan in self.sparse_layers.items()
+            if not isinstance(self._owner(name), FixedSupport)
         ]
         return attach_decay(optimizer, layers, self.method.decay if decay is None else decay)
 
@@ -97,7 +115,9 @@ class Sparsified:
             raise UnsupportedError(
                 f"'{name}' has no sparse weight in {phase} (valid: {', '.join(valid) or 'none'})"
             )
-        weight = self.model.get_parameter(name).detach()
+        owner = self._owner(name)
+        fixed = isinstance(owner, FixedSupport)
+        weight = (weight_of(owner) if fixed else self.model.get_parameter(name)).detach()
         if weight.is_meta:
             raise InputError(f"'{name}' is on the meta device and has no values to pack")
         wide = weight if weight.dtype == torch.float64 else weight.float()
@@ -109,6 +129,10 @@ class Sparsified:
             select_dtype=plan.select_dtype,
             conv_groups=plan.conv_groups,
         )
+
+    def _owner(self, name: str) -> nn.Module:
+        """The module that holds a parameter."""
+        return self.model.get_submodule(name.rpartition(".")[0])
 
     def verify(self, sample: Any) -> None:
         """Prove by one train and one eval forward that every replaced module is called.
@@ -164,21 +188,27 @@ def sparsify(
     include: names (wildcards allowed) of layers that are dense by default and shall be pruned;
     exclude: names that stay dense. sample: an input as for `Sparsified.verify`; stem and classifier
     are then found by data flow instead of registration order. Parameters, hooks and state_dict keys
-    stay as they are.
+    stay as they are; a method with a structure replaces weights by factors, with keys of their own, whose
+    starting values are drawn with torch's generator.
     Raises UnsupportedError for what the method cannot do, PatternError for the pattern.
     """
-    plans = plan_layers(
-        model,
-        method,
-        pattern,
-        include=include,
-        exclude=exclude,
-        select_dtype=select_dtype,
-        sample=sample,
-    )
-    replaced = _replace(model, find_candidates(model), plans)
-    chosen = parse_pattern(pattern) if isinstance(pattern, str) else pattern
-    return Sparsified(model, plans, find_method(method), chosen, replaced)
+    choice = _choose(model, method, pattern, include, exclude, sample)
+    return _apply(model, choice, select_dtype)
+
+
+def outline(
+    model: nn.Module,
+    method: str | Method,
+    pattern: str | Pattern = "2:8",
+    *,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    select_dtype: str = "float16",
+    sample: Any = None,
+) -> Sparsified:
+    """What `sparsify` would make of `model`, as a copy without values; the model stays as it is."""
+    choice = _choose(model, method, pattern, include, exclude, sample)
+    return _outlined(model, choice, select_dtype)
 
 
 def plan_layers(
@@ -192,10 +222,34 @@ def plan_layers(
     sample: Any = None,
 ) -> dict[str, LayerPlan]:
     """What `sparsify` would do to each weight, by name; the model stays as it is."""
+    choice = _choose(model, method, pattern, include, exclude, sample)
+    if choice.method.structure is not None:
+        return _outlined(model, choice, select_dtype).layers
+    return _plans(choice, select_dtype)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A method, a pattern, and for every weight why it stays dense (None: it does not)."""
+
+    method: Method
+    pattern: Pattern
+    candidates: list[Candidate]
+    why_dense: dict[str, str | None]
+
+
+def _choose(
+    model: nn.Module,
+    method: str | Method,
+    pattern: str | Pattern,
+    include: Iterable[str],
+    exclude: Iterable[str],
+    sample: Any,
+) -> _Choice:
     row = find_method(method)
     chosen = parse_pattern(pattern) if isinstance(pattern, str) else pattern
     _check_pattern(row, chosen)
-    if any(type(module) in _STOCK for module in model.modules()):
+    if any(is_sparse(module) for module in model.modules()):
         raise InputError("the model is sparse already: build a fresh one for another method")
     candidates = find_candidates(model)
     ends = (
@@ -204,10 +258,42 @@ def plan_layers(
         else ends_by_data_flow(model, candidates, sample)
     )
     why_dense = choose(candidates, default_dense(model, candidates, ends), include, exclude)
+    return _Choice(row, chosen, candidates, why_dense)
+
+
+def _outlined(model: nn.Module, choice: _Choice, select_dtype: str) -> Sparsified:
+    with torch.random.fork_rng(devices=()):
+        return _apply(meta_copy(model), choice, select_dtype)
+
+
+def _plans(choice: _Choice, select_dtype: str) -> dict[str, LayerPlan]:
     return {
-        item.name: plan_layer(item, row, chosen, select_dtype, why_dense[item.name])
-        for item in candidates
+        item.name: plan_layer(
+            item, choice.method, choice.pattern, select_dtype, choice.why_dense[item.name]
+        )
+        for item in choice.candidates
     }
+
+
+def _apply(model: nn.Module, choice: _Choice, select_dtype: str) -> Sparsified:
+    row, pattern = choice.method, choice.pattern
+    if row.structure is None:
+        plans = _plans(choice, select_dtype)
+        replaced = _replace(model, choice.candidates, plans)
+    else:
+        assert isinstance(pattern, NM)
+        plans, replaced = replace_weights(
+            model,
+            choice.candidates,
+            choice.why_dense,
+            row,
+            row.structure,
+            pattern,
+            select_dtype=select_dtype,
+        )
+    if replaced:
+        _disable_fused_encoders(model)
+    return Sparsified(model, plans, row, pattern, replaced)
 
 
 def _check_pattern(method: Method, pattern: Pattern) -> None:
@@ -215,13 +301,6 @@ def _check_pattern(method: Method, pattern: Pattern) -> None:
     if method.name != "dense" and not isinstance(pattern, method.patterns):
         valid = " or ".join(_PATTERN_FORMS[kind] for kind in method.patterns)
         raise UnsupportedError(f"method '{method.name}' takes {valid} pattern, got '{pattern}'")
-
-
-def restore_dense(model: nn.Module) -> None:
-    """Give every sparse layer of `model` its stock class again, in place; weights stay."""
-    for module in model.modules():
-        if type(module) in _STOCK:
-            module.__class__ = _STOCK[type(module)]
 
 
 def _replace(
@@ -239,8 +318,6 @@ def _replace(
             module.__class__ = _CLASSES[item.kind]
             module.plan = plans[item.name]
         replaced[item.owner] = None
-    if replaced:
-        _disable_fused_encoders(model)
     return tuple(replaced)
 
 

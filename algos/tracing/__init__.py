@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cosparse.spec import Workload
 from cosparse.spec.errors import ShapeError, UnsupportedError
 
-from ..sparsified import restore_dense
+from ..stock import restore_dense
 from .lineage import Lineage
 from .meta import Sample, call_arguments, meta_copy, tensors_in
 from .recorder import Recorder

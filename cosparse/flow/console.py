@@ -30,10 +30,11 @@ def print_simulation(section: dict[str, Any]) -> None:
     print_table(columns, rows)
     print()
     dense = steps.get("dense")
+    width = max(10, *map(len, steps))
     for name, step in steps.items():
         against = f", {dense['cycles'] / step['cycles']:.2f}x over dense" if dense else ""
         print(
-            f"{name:10} {step['cycles']:>16,} cycles a step, {step['milliseconds']:.3f} ms{against}"
+            f"{name:{width}} {step['cycles']:>16,} cycles a step, {step['milliseconds']:.3f} ms{against}"
         )
 
 

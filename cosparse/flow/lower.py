@@ -1,8 +1,11 @@
-"""A scenario's workloads: the dense step captured once, and what each method makes of it."""
+"""A scenario's workloads: the dense step captured once, and what each method makes of it.
+
+A method that replaces weights by factors has products of its own, captured on a copy without values.
+"""
 
 from algos.lowering import lower
 from algos.plan import LayerPlan
-from algos.sparsified import plan_layers
+from algos.sparsified import Sparsified, outline
 from algos.tracing import capture
 from cosparse.spec import Phase, UnsupportedError, Workload
 
@@ -23,10 +26,12 @@ def lower_all(
     """
     spec = scenario.train
     model = network.build(spec.seeds[0])
-    step = capture(model, network.sample(batch or scenario.timed_batch))
-    step = step.only(tuple(map(Phase, scenario.phases)))
-    plans = {
-        method: plan_layers(
+    sample = network.sample(batch or scenario.timed_batch)
+    phases = tuple(map(Phase, scenario.phases))
+    step = capture(model, sample).only(phases)
+    workloads, plans = {}, {}
+    for method in dict.fromkeys((*spec.methods, DENSE)):
+        outlined = outline(
             model,
             method,
             spec.pattern,
@@ -35,25 +40,25 @@ def lower_all(
             select_dtype=spec.select_dtype,
             sample=network.sample(SAMPLES),
         )
-        for method in dict.fromkeys((*spec.methods, DENSE))
-    }
-    for method in spec.methods:
         if method != DENSE:
-            _check_prunes(method, spec.pattern, network.name, plans[method])
-    workloads = {
-        method: lower(step, plan, optimizer=spec.optimizer) for method, plan in plans.items()
-    }
+            _check_changes(outlined, spec.pattern, network.name)
+        replaced = outlined.method.structure is not None
+        own = capture(outlined.model, sample).only(phases) if replaced else step
+        plans[method] = outlined.layers
+        workloads[method] = lower(own, outlined.layers, optimizer=spec.optimizer)
     return workloads, plans[spec.method]
 
 
-def _check_prunes(method: str, pattern: str, model: str, plans: dict[str, LayerPlan]) -> None:
-    if any(plan.is_sparse for plan in plans.values()):
+def _check_changes(outlined: Sparsified, pattern: str, model: str) -> None:
+    if outlined.replaced:
         return
+    method, plans = outlined.method.name, outlined.layers
     reasons = [
         f"{name}: {', '.join(dict.fromkeys(plan.dense_because.values()))}"
         for name, plan in plans.items()
     ]
+    does = "prunes" if outlined.method.structure is None else "factorises"
     raise UnsupportedError(
-        f"method '{method}' with pattern '{pattern}' prunes no layer of model '{model}' "
+        f"method '{method}' with pattern '{pattern}' {does} no layer of model '{model}' "
         f"({'; '.join(reasons) or 'it has no Linear, Conv2d or MultiheadAttention'})"
     )

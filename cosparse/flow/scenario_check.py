@@ -232,7 +232,7 @@ def _accelerator_can_train(scenario: Scenario) -> Iterator[Problem]:
         "decay": (decay == 0, "no decay of pruned weights", decay),
         "select_dtype": (train.select_dtype == "float16", "'float16'", train.select_dtype),
         "method": (
-            not (method.prunes_gradient or method.reuses_ff_in_bp),
+            not (method.prunes_gradient or method.reuses_ff_in_bp or method.structure),
             "a method that packs a weight of its own for FF and for BP",
             method.name,
         ),

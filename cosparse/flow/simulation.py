@@ -40,7 +40,8 @@ def simulate(
     target: a Workload, priced with the patterns it has; a torch module, whose step on `sample` is
     captured and lowered with `method` and its pattern (the module stays as it is); the name of a
     shipped model, on `batch` samples; or what `sparsify` returned, with its own layers. method: a
-    name, with the pattern behind it or in `pattern` (2:8 where neither says). accelerator: a preset's
+    name, with the pattern behind it or in `pattern` (2:8 where neither says). The baseline is the model's own
+    dense step; that of a Sparsified has the same products, so factors stay factors. accelerator: a preset's
     name, a mapping of fields, or a configuration. Raises UnsupportedError for what the accelerator
     refuses, InputError for a model without a sample, for two patterns and for another kind of value.
     """
@@ -50,7 +51,7 @@ def simulate(
     from torch import nn
 
     from algos.lowering import lower
-    from algos.sparsified import Sparsified, plan_layers
+    from algos.sparsified import Sparsified, outline
     from algos.tracing import capture
 
     name, chosen = _method_and_pattern(method, pattern)
@@ -65,14 +66,20 @@ def simulate(
     if sample is None:
         raise InputError("simulate: a model needs `sample`, an input whose shape sets the batch")
     if isinstance(target, Sparsified):
-        step, plans = capture(target.model, sample), target.layers
+        step = dense_step = capture(target.model, sample)
+        plans = target.layers
         what = f"{type(target.model).__name__}, {target.method.name}"
     else:
-        step = capture(target, sample)
-        plans = plan_layers(target, name, chosen, sample=_probe(target, sample))
+        step = dense_step = capture(target, sample)
+        outlined = outline(target, name, chosen, sample=_probe(target, sample))
+        plans = outlined.layers
+        if outlined.method.structure is not None:
+            step = capture(outlined.model, sample)
         what = f"{what}, {name} {chosen}" if name != DENSE else f"{what}, {DENSE}"
     dense = {key: replace(plan, ff=None, bp=None, gradient=None) for key, plan in plans.items()}
-    timings, baseline = (tuple(price(lower(step, own), config)) for own in (plans, dense))
+    timings, baseline = (
+        tuple(price(lower(*own), config)) for own in ((step, plans), (dense_step, dense))
+    )
     return Simulation(what, config, timings, baseline)
 
 

@@ -103,9 +103,9 @@ def _row(
         "pattern": pattern,
         "dense_cycles": total(dense),
         "cycles": total(sparse),
-        "macs": steps[method].macs(),
+        "macs": steps[DENSE].macs(),
         "issued_macs": steps[method].issued_macs(),
-        "explanation": list(explain(steps[method], dense, sparse, config)),
+        "explanation": list(explain(steps, method, dense, sparse, config)),
         "ablation": [
             {
                 "variant": variant.name,
@@ -132,16 +132,23 @@ COMPONENTS: dict[str, str] = {
 
 
 def explain(
-    workload: Workload, dense: Timings, sparse: Timings, config: AcceleratorConfig
+    steps: Mapping[str, Workload],
+    method: str,
+    dense: Timings,
+    sparse: Timings,
+    config: AcceleratorConfig,
 ) -> Iterator[dict[str, Any]]:
     """The speedup as the operation bound minus one loss after the other; they sum to the figure.
 
-    Each row is the speedup of a machine that has the losses down to it, and how much it fell.
+    Each row is the speedup of a machine that has the losses down to it, and how much it fell. Factors
+    have no dense counterpart layer by layer: their bound is that of the step.
     """
     pes = config.rows * config.cols
     before, after = (_components(timings, pes) for timings in (dense, sparse))
-    top = _bound_of_sparse_layers(workload)
-    speedup = workload.macs() / workload.issued_macs()
+    workload, dense_macs = steps[method], steps[DENSE].macs()
+    speedup = dense_macs / workload.issued_macs()
+    same_products = workload.macs() == dense_macs
+    top = _bound_of_sparse_layers(workload) if same_products else speedup
     yield {"name": "bound: the pruned layers alone, FF, BP and WU", "speedup": top, "loss": 0.0}
     yield {"name": "layers that stay dense", "speedup": speedup, "loss": top - speedup}
     long, short = before["issue"], after["issue"]

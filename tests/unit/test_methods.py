@@ -17,7 +17,7 @@ from algos.sparsified import plan_layers, sparsify
 from cosparse.spec import NM, InputError, Phase, RunError, UnsupportedError, select
 
 PATTERN = NM(2, 8)
-METHOD_NAMES = sorted(METHODS)
+METHOD_NAMES = sorted(name for name, row in METHODS.items() if row.structure is None)
 
 
 @pytest.mark.parametrize("shape", [(8, 16), (37, 19), (3, 5), (24, 12, 3, 3), (16, 8, 1, 5)])

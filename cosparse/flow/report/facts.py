@@ -135,7 +135,7 @@ def _accelerator(document: dict[str, Any]) -> Fact | None:
     method = document["scenario"]["train"]["method"]
     step, dense = simulated["methods"][method], simulated["methods"][DENSE]
     products = times(ratio(product_cycles(dense), product_cycles(step)))
-    bound = times(ratio(step["macs"], step["issued_macs"]))
+    bound = times(ratio(dense["macs"], step["issued_macs"]))
     label = (
         f"whole training step on {simulated['accelerator']['name']} over dense on the same array; "
         f"matrix products alone {products} (simulated), operation bound {bound} (counted)"

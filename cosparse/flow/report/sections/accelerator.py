@@ -72,7 +72,7 @@ def _step_row(name: str, step: dict[str, Any], dense: dict[str, Any]) -> tuple[A
         step["milliseconds"],
         times(ratio(product_cycles(dense), product_cycles(step))),
         times(ratio(dense["cycles"], step["cycles"])),
-        times(ratio(step["macs"], step["issued_macs"])),
+        times(ratio(dense["macs"], step["issued_macs"])),
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..blocks import Section, Table
-from ..facts import GEMM_PHASES, methods_of
+from ..facts import DENSE, GEMM_PHASES, methods_of
 from ..format import ratio, times
 
 
@@ -11,9 +11,10 @@ def operations_section(document: dict[str, Any]) -> Section | None:
     if not document["workload"]:
         return None
     rows = []
+    dense = sum(document["workload"][DENSE]["macs"].values())
     for method in methods_of(document):
         counts = document["workload"][method]
-        dense, issued = sum(counts["macs"].values()), sum(counts["issued_macs"].values())
+        issued = sum(counts["issued_macs"].values())
         by_phase = tuple(counts["issued_macs"][phase] for phase in GEMM_PHASES)
         rows.append((method, *by_phase, issued, times(ratio(dense, issued))))
     return Section(
