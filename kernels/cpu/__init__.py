@@ -1,5 +1,7 @@
 """CPU kernels in Numba. `prepare` repacks a weight once; the products take it or a packed tensor."""
 
+from .copies import StepCopy, step_copy
+from .pack import pack_both, pack_weight
 from .prepared import PreparedWeight, prepare
 from .products import (
     conv2d,
@@ -11,10 +13,14 @@ from .products import (
 
 __all__ = [
     "PreparedWeight",
+    "StepCopy",
     "conv2d",
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "matmul",
+    "pack_both",
+    "pack_weight",
     "prepare",
+    "step_copy",
     "weight_gradient",
 ]

@@ -22,6 +22,7 @@ from ..geometry import (
     check_token_pair,
     check_weight_gradient,
 )
+from .copies import StepCopy
 from .im2col import im2col
 from .isa import PORTABLE, current
 from .linear import multiply
@@ -31,7 +32,7 @@ from .prepared import SHARED_ROWS, PreparedWeight, prepare
 from .rows import dot_rows, multiply_rows, multiply_shared_rows
 from .workers import check_threads, run_parts
 
-Weight = PackedTensor | PreparedWeight
+Weight = PackedTensor | PreparedWeight | StepCopy
 
 _PANEL_KERNELS = {1: multiply_rows, SHARED_ROWS: multiply_shared_rows}
 _DOT_TOKENS = 2
@@ -43,6 +44,8 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
 
     x: (tokens, in) for FF, (tokens, out) for BP; returns (tokens, out) or (tokens, in).
     """
+    if isinstance(weight, StepCopy):
+        return _matmul_tiles(weight, x, threads)
     prepared = as_prepared(weight)
     x = check_linear(prepared.layout, x)
     check_threads(threads)
@@ -58,6 +61,13 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
     return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
 
 
+def _matmul_tiles(weight: StepCopy, x: Array, threads: int) -> Array:
+    x = check_linear(weight.layout, x)
+    check_threads(threads)
+    isa = current()
+    return multiply(weight.tiles, x, isa.lanes, isa.accumulators, threads)[:, : weight.layout.lanes]
+
+
 def weight_gradient(dy: Array, x: Array) -> Array:
     """WU: dW = dy^T x, dense. dy: (tokens, out), x: (tokens, in); returns (out, in)."""
     dy, x = check_token_pair(dy, x)
@@ -66,7 +76,7 @@ def weight_gradient(dy: Array, x: Array) -> Array:
 
 
 def conv2d(
-    weight: Weight,
+    weight: PackedTensor | PreparedWeight,
     x: Array,
     *,
     stride: Pair = 1,
@@ -83,7 +93,7 @@ def conv2d(
 
 
 def conv2d_input_gradient(
-    weight: Weight,
+    weight: PackedTensor | PreparedWeight,
     dy: Array,
     in_hw: tuple[int, int],
     *,
@@ -126,7 +136,7 @@ def conv2d_weight_gradient(
     return gradient.reshape(dy.shape[1], *kernel, depth).transpose(0, 3, 1, 2)
 
 
-def as_prepared(weight: Weight) -> PreparedWeight:
+def as_prepared(weight: PackedTensor | PreparedWeight) -> PreparedWeight:
     return weight if isinstance(weight, PreparedWeight) else prepare(weight)
 
 
