@@ -136,7 +136,8 @@ class _Writer:
             return self._next_group(source, "%source_stride", values, indices, base)
 
         e.loop("%groups", [("i64", value) for value in (*starts, "0")], group)
-        return self._next_block(*starts, blocks=CHUNK)
+        source, values, indices = starts
+        return self._next_block(source, values, indices, blocks=CHUNK)
 
     def _next_block(
         self, source: Value, values: Value, indices: Value, blocks: int = 1

@@ -94,7 +94,7 @@ def test_both_copies_and_the_weight_is_not_written():
 def test_a_kernel_has_no_branch_but_its_loops():
     """Floor of the work: positions and slots are unrolled, and nothing depends on the values."""
     text = pack_assembly(Selection(2, 8, 1, "float16"), Target(), 16, transposed=False)
-    loops = 2  # groups, blocks
+    loops = 3  # chunks of blocks, groups, blocks
     assert text.count("br i1") == loops
     assert (
         text.count("icmp ugt <32 x i16>") == 8 * 7 // 2
@@ -104,7 +104,7 @@ def test_a_kernel_has_no_branch_but_its_loops():
 @pytest.mark.parametrize("pattern", ["2:8", "1:16", "2:4", "4:2:8", "16:2:8"])
 @pytest.mark.parametrize("shape", [(64, 256), (256, 80), (40, 48)])
 def test_a_step_s_copy_has_the_tiles_of_a_prepared_weight(machine, pattern, shape):
-    """Where sizes fill whole blocks the tiles are written at once; where they do not, products are the same."""
+    """Where sizes fill whole blocks the tiles are written at once; elsewhere products are the same."""
     chosen, array = parse_pattern(pattern), weight(shape, "normal")
     for axis, width in ((1, shape[1]), (0, shape[0])):
         prepared = prepare(pack(array, chosen, axis=axis, dtype="float32"))
