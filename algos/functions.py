@@ -2,7 +2,8 @@
 
     FF   Y  = X W_FF^T              W_FF, W_BP and the factor f of dW: see `operands`
     BP   dX = P(dY) W_BP            P the N:M pruning of dY, or nothing
-    WU   dW = f dY^T X, db = sum dY
+    WU   dW = f Q(dY)^T X           Q an unbiased N:M pruning along the tokens (see `unbiased`), or nothing
+         db = sum dY
 
 The gradients are the method's and not those of Y: differentiating them once more has no meaning and
 is refused (once_differentiable).
@@ -17,9 +18,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from cosparse.spec import NM
+from cosparse.spec import NM, Pattern
 
 from .selection import masked, nm_mask
+from .unbiased import prune_unbiased
 
 LOSS_SCALE = 2.0**10
 """dY is compared after scaling by this power of two, as the accelerator stores it: unscaled FP16
@@ -28,11 +30,12 @@ gradients underflow to ties."""
 
 @dataclass(frozen=True)
 class GradientRule:
-    """How BP differs from the stock product: its weight, and the pruning P of the output gradient."""
+    """How BP and WU differ from the stock products: BP's weight, and the prunings P and Q of dY."""
 
     reuses_ff: bool = False
     """BP multiplies by W_FF; no weight of its own is given."""
-    bp: NM | None = None
+    bp: Pattern | None = None
+    update: Pattern | None = None
     select_dtype: str = "float16"
 
     def weight(self, weight: Tensor, ff: Tensor | None, bp: Tensor | None) -> Tensor:
@@ -44,6 +47,7 @@ class GradientRule:
         """P(dY) along the output channels: zero what is dropped, keep the rest unchanged."""
         if self.bp is None:
             return grad
+        assert isinstance(self.bp, NM)
         mask = nm_mask(
             grad * LOSS_SCALE,
             self.bp,
@@ -52,6 +56,13 @@ class GradientRule:
             dtype=self.select_dtype,
         )
         return masked(grad, mask)
+
+    def prune_update(self, rows: Tensor) -> Tensor:
+        """Q(dY), unbiased, along the tokens. rows: (tokens, out)."""
+        if self.update is None:
+            return rows
+        assert isinstance(self.update, NM)
+        return prune_unbiased(rows, self.update)
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,9 @@ class SparseLinearFunction(Function):
             grad_x = ctx.rule.prune(grad, -1, 1) @ weight_bp
         rows = grad.reshape(-1, grad.shape[-1])
         if ctx.needs_input_grad[1]:
-            grad_weight = _scaled(rows.t() @ x.reshape(-1, x.shape[-1]), factor)
+            grad_weight = _scaled(
+                ctx.rule.prune_update(rows).t() @ x.reshape(-1, x.shape[-1]), factor
+            )
         if ctx.needs_input_grad[2]:
             grad_bias = rows.sum(0)
         return grad_x, grad_weight, grad_bias, None, None, None, None
@@ -128,10 +141,19 @@ class SparseConv2dFunction(Function):
             error = ctx.rule.prune(grad, 1, ctx.conv.groups)
             grad_x = _conv_backward(error, x, weight_bp, ctx.conv, 0)
         if needs_weight:
-            grad_weight = _scaled(_conv_backward(grad, x, weight_bp, ctx.conv, 1), factor)
+            error = _by_tokens(grad, ctx.rule)
+            grad_weight = _scaled(_conv_backward(error, x, weight_bp, ctx.conv, 1), factor)
         if needs_bias:
             grad_bias = grad.sum((0, 2, 3))
         return grad_x, grad_weight, grad_bias, None, None, None, None, None
+
+
+def _by_tokens(grad: Tensor, rule: GradientRule) -> Tensor:
+    """Q(dY) of a convolution's (batch, out, height, width): its tokens are (batch, height, width)."""
+    if rule.update is None:
+        return grad
+    last = grad.movedim(1, -1)
+    return rule.prune_update(last.reshape(-1, last.shape[-1])).view(last.shape).movedim(-1, 1)
 
 
 def _scaled(grad: Tensor, factor: Tensor | None) -> Tensor:

@@ -15,12 +15,13 @@ from .operands import Operands, operands
 from .plan import LayerPlan
 
 
-def _operands(plan: LayerPlan, weight: Tensor, x: Tensor) -> Operands:
-    return operands(plan, weight, with_bp=torch.is_grad_enabled() and x.requires_grad)
+def _operands(plan: LayerPlan, weight: Tensor, x: Tensor, scale: Tensor | None) -> Operands:
+    with_bp = torch.is_grad_enabled() and x.requires_grad
+    return operands(plan, weight, with_bp=with_bp, scale=scale)
 
 
 def _rule(plan: LayerPlan) -> GradientRule:
-    return GradientRule(plan.reuses_ff_in_bp, plan.gradient, plan.select_dtype)
+    return GradientRule(plan.reuses_ff_in_bp, plan.gradient, plan.update, plan.select_dtype)
 
 
 def _autocast(*tensors: Tensor | None) -> list[Any]:
@@ -36,9 +37,11 @@ def _autocast(*tensors: Tensor | None) -> list[Any]:
     return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
 
 
-def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPlan) -> Tensor:
+def sparse_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPlan, scale: Tensor | None = None
+) -> Tensor:
     """x: (..., in) -> (..., out) with the products that `plan` asks for."""
-    chosen = _operands(plan, weight, x)
+    chosen = _operands(plan, weight, x, scale)
     x, weight, bias, *cast = _autocast(x, weight, bias, chosen.ff, chosen.bp, chosen.factor)
     y: Tensor = SparseLinearFunction.apply(  # type: ignore[no-untyped-call]
         x, weight, bias, *cast, _rule(plan)
@@ -47,15 +50,25 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPla
 
 
 def sparse_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, conv: ConvArguments, plan: LayerPlan
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    conv: ConvArguments,
+    plan: LayerPlan,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """x: (batch, in, h, w) -> (batch, out, h', w')."""
-    chosen = _operands(plan, weight, x)
+    chosen = _operands(plan, weight, x, scale)
     x, weight, bias, *cast = _autocast(x, weight, bias, chosen.ff, chosen.bp, chosen.factor)
     y: Tensor = SparseConv2dFunction.apply(  # type: ignore[no-untyped-call]
         x, weight, bias, *cast, _rule(plan), conv
     )
     return y
+
+
+def soft_scale(module: nn.Module) -> Tensor | None:
+    """Beta of a layer whose method has a soft threshold: a buffer, in its state_dict."""
+    return getattr(module, "soft_scale", None)
 
 
 class SparseLinear(nn.Linear):
@@ -64,7 +77,7 @@ class SparseLinear(nn.Linear):
     plan: LayerPlan
 
     def forward(self, input: Tensor) -> Tensor:
-        return sparse_linear(input, self.weight, self.bias, self.plan)
+        return sparse_linear(input, self.weight, self.bias, self.plan, soft_scale(self))
 
     def extra_repr(self) -> str:
         return f"{nn.Linear.extra_repr(self)}, {describe(self.plan)}"
@@ -79,7 +92,7 @@ class SparseConv2d(nn.Conv2d):
         x, padding = self._padded(input)
         batched = x if x.dim() == 4 else x.unsqueeze(0)
         conv = ConvArguments(_pair(self.stride), padding, _pair(self.dilation), self.groups)
-        y = sparse_conv2d(batched, self.weight, self.bias, conv, self.plan)
+        y = sparse_conv2d(batched, self.weight, self.bias, conv, self.plan, soft_scale(self))
         return y if x.dim() == 4 else y.squeeze(0)
 
     def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -102,5 +115,5 @@ def _pair(value: tuple[int, ...]) -> tuple[int, int]:
 
 def describe(plan: LayerPlan) -> str:
     """The patterns of a layer in one line."""
-    parts = {"FF": plan.ff, "BP": plan.bp, "dY": plan.gradient}
+    parts = {"FF": plan.ff, "BP": plan.bp, "dY": plan.gradient, "dY in WU": plan.update}
     return ", ".join(f"{name} {pattern}" for name, pattern in parts.items() if pattern is not None)

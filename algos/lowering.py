@@ -7,17 +7,28 @@ and one PRUNE for every packed copy that FF and BP read (pre-generated once a st
 from dataclasses import dataclass, replace
 from math import prod
 
-from cosparse.spec import NM, Gemm, Operand, Pattern, Phase, UnsupportedError, Vector, Workload
+from cosparse.spec import (
+    NM,
+    Block,
+    Gemm,
+    Operand,
+    Pattern,
+    Phase,
+    UnsupportedError,
+    Vector,
+    Workload,
+)
 from cosparse.spec.errors import unknown_name
 from cosparse.spec.formats import LANE_ALIGNMENT
 from cosparse.spec.formats.nm import NIBBLE_MAX_M
 from cosparse.spec.layout import Layout
-from cosparse.spec.patterns import padded
+from cosparse.spec.patterns import kept_count, padded
 
 from .plan import LayerPlan
 
 FP16_BYTES = 2
 FP32_BYTES = 4
+INDEX_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -110,10 +121,22 @@ def _prunes(
     return vectors
 
 
-def packed_bytes(layout: Layout, pattern: NM) -> int:
-    """Bytes of an FP16 N:M image, tails and lane padding included (see cosparse.spec.formats.nm)."""
+def packed_bytes(layout: Layout, pattern: Pattern) -> int:
+    """Bytes of an FP16 image, tails and lane padding included (see cosparse.spec.formats)."""
+    if isinstance(pattern, Block):
+        return _block_bytes(layout, pattern)
+    assert isinstance(pattern, NM)
     groups = padded(layout.reduction, pattern.m) // pattern.m
     lanes = padded(layout.lanes, LANE_ALIGNMENT)
     entries = layout.conv_groups * layout.taps * groups * pattern.n * lanes
     index_bytes = entries // 2 if pattern.m <= NIBBLE_MAX_M else entries
     return FP16_BYTES * entries + index_bytes
+
+
+def _block_bytes(layout: Layout, pattern: Block) -> int:
+    """Values of the kept blocks, a column each, and a pointer a block row; 32 bits an index."""
+    rows = layout.conv_groups * (padded(layout.lanes, pattern.rows) // pattern.rows)
+    columns = layout.taps * (padded(layout.reduction, pattern.cols) // pattern.cols)
+    blocks = kept_count(pattern.density, rows * columns)
+    entries = blocks * pattern.rows * pattern.cols
+    return FP16_BYTES * entries + INDEX_BYTES * (blocks + rows + 1)

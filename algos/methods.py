@@ -10,7 +10,15 @@ The parts lie apart: `cosparse.spec.patterns` (which entries may be present), `m
     sdgp           -             -             N:M     -
     sdwp           -             W_BP          -       -
     bdwp           W_FF          W_BP          -       -
+    bi-mask        W_FF          W_FF&BP       -       -          decay 2e-4
+    transposable   W_T           W_T           -       -
+    mvue           -             -             -       unbiased
+    s-ste          beta S(W)     beta S(W) *   -       unbiased
     pgf            W~            W~ *          -       -          schedule from dense
+    block          W_B           W_B           -       -          decay 2e-4
+    block-prox     W_B           W_B           -       -          proximal steps, then W_B
+    fixed          W_FF          W_FF *        -       -          dW masked: the first mask stays
+    random         W_FF          W_FF *        -       -          the same with a random mask
     dsformer       S_FF D        S_BP D        -       -          W ~ S D, factor space (D dense)
     dsformer-fixed S D           S D *         -       -          the support of the start
     dsformer-weight  S D         S D *         -       -          straight-through to W
@@ -27,7 +35,7 @@ dW reaches every weight, kept or not (straight-through), unless a row says "chai
 from dataclasses import dataclass
 from typing import Literal
 
-from cosparse.spec import NM, Pattern, Phase
+from cosparse.spec import NM, Block, Pattern, Phase
 from cosparse.spec.errors import UnsupportedError, unknown_name
 
 from .factorized.structures import (
@@ -39,6 +47,11 @@ from .factorized.structures import (
     Structure,
 )
 from .schedules import Schedule
+
+_FORMS: dict[type[Pattern], str] = {
+    NM: "N:M patterns such as '2:8'",
+    Block: "block patterns such as 'block 16x16 @ 0.25'",
+}
 
 
 @dataclass(frozen=True)
@@ -57,8 +70,16 @@ class Method:
     """BP uses the output gradient, N:M along the outputs."""
     decay: float = 0.0
     """Default of lambda in lambda * (1 - mask_FF) * W, applied once an optimizer step."""
+    prunes_update: bool = False
+    """WU uses the output gradient, N:M along the tokens, unbiased."""
     mask: str = "magnitude"
     """Rule of mask_FF: a name in `masks.MASK_RULES`."""
+    intersects: bool = False
+    """mask_BP is chosen within mask_FF."""
+    start: Literal["given", "magnitude", "random"] = "given"
+    """Weights that training begins with: as they are, or zero outside a mask of that choice."""
+    proximal: float = 0.0
+    """Strength of the envelope's proximal step after each optimizer step, times lr; 0: none."""
     gradients: Literal["ste", "chain"] = "ste"
     """dW of a dropped weight: straight-through, or times the share with which it passes (chain rule)."""
     schedule: Schedule | None = None
@@ -67,6 +88,18 @@ class Method:
     """Kinds of pattern that the method is defined for."""
     structure: Structure | None = None
     """What weights are replaced by; the patterns are then those of its sparse factor."""
+    refuses: tuple[tuple[str, str], ...] = ()
+    """(kind of layer, why the method has no form for it)."""
+
+    @property
+    def takes(self) -> str:
+        """The kinds of pattern in words."""
+        return " or ".join(_FORMS[kind] for kind in self.patterns)
+
+    @property
+    def one_support(self) -> bool:
+        """FF and BP read the same entries, and both run sparse."""
+        return self.prunes_bp and self.reuses_ff_in_bp
 
     def sparse_operand(self, phase: Phase) -> str | None:
         """The operand that an executor may run sparse: "weight", "gradient" or None."""
@@ -91,6 +124,32 @@ _ROWS = (
         "N:M weights in FF and BP, each along its own axis",
         prunes_ff=True,
         prunes_bp=True,
+    ),
+    Method(
+        "bi-mask",
+        "N:M weights in FF, in BP those of them that are N:M along the outputs",
+        prunes_ff=True,
+        prunes_bp=True,
+        intersects=True,
+        decay=2e-4,
+    ),
+    Method(
+        "transposable",
+        "weights that are N:M along both axes, in FF and BP",
+        prunes_ff=True,
+        prunes_bp=True,
+        reuses_ff_in_bp=True,
+        mask="transposable",
+    ),
+    Method("mvue", "N:M output gradients in WU, unbiased", prunes_update=True),
+    Method(
+        "s-ste",
+        "N:M weights by a soft threshold in FF, unbiased N:M output gradients in WU",
+        prunes_ff=True,
+        reuses_ff_in_bp=True,
+        prunes_update=True,
+        mask="soft",
+        refuses=(("attention", "s-ste keeps a scale beside each weight; use Linear projections"),),
     ),
     Method(
         "pgf",
@@ -143,6 +202,41 @@ _ROWS = (
         prunes_ff=True,
         prunes_bp=True,
         structure=LowRankSparse(support="strided"),
+    ),
+    Method(
+        "block",
+        "block-sparse weights in FF and BP, the largest blocks of each step",
+        prunes_ff=True,
+        prunes_bp=True,
+        reuses_ff_in_bp=True,
+        decay=2e-4,
+        patterns=(Block,),
+    ),
+    Method(
+        "block-prox",
+        "block-sparse weights, reached by proximal steps of the group sparse envelope",
+        prunes_ff=True,
+        prunes_bp=True,
+        reuses_ff_in_bp=True,
+        schedule=Schedule("none", dense=0.0, final=0.2),
+        proximal=2e-2,
+        patterns=(Block,),
+    ),
+    Method(
+        "fixed",
+        "N:M weights in FF whose mask, of the weights given, never changes",
+        prunes_ff=True,
+        reuses_ff_in_bp=True,
+        gradients="chain",
+        start="magnitude",
+    ),
+    Method(
+        "random",
+        "N:M weights in FF with a random mask that never changes",
+        prunes_ff=True,
+        reuses_ff_in_bp=True,
+        gradients="chain",
+        start="random",
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ROWS}

@@ -7,7 +7,7 @@ kept.
 
 from dataclasses import dataclass, field, replace
 
-from cosparse.spec import NM, Dense, Pattern, Phase
+from cosparse.spec import NM, Block, Dense, Pattern, Phase
 
 from .discovery import Candidate
 from .methods import METHODS, Method
@@ -24,9 +24,10 @@ class LayerPlan:
     name: str
     shape: tuple[int, ...]
     conv_groups: int
-    ff: NM | None = None
-    bp: NM | None = None
-    gradient: NM | None = None
+    ff: Pattern | None = None
+    bp: Pattern | None = None
+    gradient: Pattern | None = None
+    update: Pattern | None = None
     reuses_ff_in_bp: bool = False
     select_dtype: str = "float16"
     method: Method = METHODS["dense"]
@@ -36,7 +37,9 @@ class LayerPlan:
 
     @property
     def is_sparse(self) -> bool:
-        return any(pattern is not None for pattern in (self.ff, self.bp, self.gradient))
+        return any(
+            pattern is not None for pattern in (self.ff, self.bp, self.gradient, self.update)
+        )
 
     def weight_pattern(self, phase: Phase) -> Pattern:
         """Pattern of the weight operand in a phase."""
@@ -44,7 +47,7 @@ class LayerPlan:
         return Dense() if chosen is None else chosen
 
     def gradient_pattern(self, phase: Phase) -> Pattern:
-        """Pattern of the output-gradient operand in a phase (WU always reads it dense)."""
+        """Pattern of the output-gradient operand in a phase; executors run WU dense."""
         return self.gradient if phase is Phase.BP and self.gradient is not None else Dense()
 
 
@@ -66,7 +69,7 @@ def at_stage(plan: LayerPlan, stage: Stage, step: int) -> LayerPlan:
     """The plan of a pruned layer in one step of a stage; a dense layer's own."""
     if not plan.is_sparse:
         return plan
-    blank = replace(plan, ff=None, bp=None, gradient=None, dense_because={})
+    blank = replace(plan, ff=None, bp=None, gradient=None, update=None, dense_because={})
     if isinstance(stage.pattern, Dense):
         return blank
     return replace(_with_pattern(blank, stage.pattern), passed=stage.passed(step))
@@ -75,20 +78,40 @@ def at_stage(plan: LayerPlan, stage: Stage, step: int) -> LayerPlan:
 def _with_pattern(plan: LayerPlan, pattern: Pattern) -> LayerPlan:
     """Give every phase that the method prunes its pattern, or the reason why it stays dense."""
     method = plan.method
-    wanted = [phase for phase in (Phase.FF, Phase.BP) if method.sparse_operand(phase)]
-    assert isinstance(pattern, NM)
-    lengths = {Phase.FF: plan.shape[1], Phase.BP: plan.shape[0] // plan.conv_groups}
-    reasons = {
-        phase: f"grouped axis has {lengths[phase]} < M = {pattern.m} entries"
-        for phase in wanted
-        if lengths[phase] < pattern.m
+    operands = {phase: method.sparse_operand(phase) for phase in (Phase.FF, Phase.BP)}
+    found = {phase: _phase_pattern(plan, phase, pattern) for phase, of in operands.items() if of}
+    reasons = {phase: why for phase, why in found.items() if isinstance(why, str)}
+    if reasons and method.one_support:  # one mask for both phases, or none
+        reasons = dict.fromkeys(found, next(iter(reasons.values())))
+    chosen: dict[tuple[Phase, str | None], Pattern] = {
+        (phase, operands[phase]): one
+        for phase, one in found.items()
+        if phase not in reasons and not isinstance(one, str)
     }
-    sparse = {phase: method.sparse_operand(phase) for phase in wanted if phase not in reasons}
     return replace(
         plan,
-        ff=pattern if sparse.get(Phase.FF) == "weight" else None,
-        bp=pattern if sparse.get(Phase.BP) == "weight" else None,
-        gradient=pattern if sparse.get(Phase.BP) == "gradient" else None,
+        ff=chosen.get((Phase.FF, "weight")),
+        bp=chosen.get((Phase.BP, "weight")),
+        gradient=chosen.get((Phase.BP, "gradient")),
+        update=pattern if method.prunes_update else None,
         reuses_ff_in_bp=method.reuses_ff_in_bp,
         dense_because=reasons,
     )
+
+
+def _phase_pattern(plan: LayerPlan, phase: Phase, pattern: Pattern) -> Pattern | str:
+    """The pattern as a phase sees it, or why the layer is too small for it."""
+    outputs, inputs = plan.shape[0] // plan.conv_groups, plan.shape[1]
+    if isinstance(pattern, Block):
+        if outputs < pattern.rows or inputs < pattern.cols:
+            return (
+                f"{outputs} outputs x {inputs} inputs are less than a block of "
+                f"{pattern.rows} x {pattern.cols}"
+            )
+        turned = Block(pattern.cols, pattern.rows, pattern.density)
+        return pattern if phase is Phase.FF else turned
+    assert isinstance(pattern, NM)
+    length = inputs if phase is Phase.FF else outputs
+    if length < pattern.m:
+        return f"grouped axis has {length} < M = {pattern.m} entries"
+    return pattern

@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 
 from cosparse.spec import (
     NM,
-    Block,
     Dense,
     InputError,
     PackedTensor,
@@ -31,16 +30,18 @@ from .factorized.convert import replace_weights
 from .factorized.deploy import deploy
 from .factorized.guided import SelfGuided, guide_share
 from .factorized.parts import FixedSupport, weight_of
-from .layers import SparseConv2d, SparseLinear
+from .layers import SparseConv2d, SparseLinear, soft_scale
 from .methods import Method, find_method
+from .operands import operands
 from .plan import LayerPlan, at_stage, plan_layer
 from .probe import call, undisturbed
+from .proximal import ProximalHandle
 from .schedules import Stage, Timeline, constant
+from .start import prepare_weight
 from .stock import is_sparse
 from .tracing.meta import meta_copy
 
 _AXIS = {Phase.FF: 1, Phase.BP: 0}
-_PATTERN_FORMS: dict[type[Pattern], str] = {NM: "an N:M", Block: "a block"}
 _CLASSES: dict[str, type[nn.Module]] = {"linear": SparseLinear, "conv": SparseConv2d}
 
 
@@ -89,11 +90,14 @@ class Sparsified:
     def sparse_layers(self) -> dict[str, LayerPlan]:
         return {name: plan for name, plan in self.layers.items() if plan.is_sparse}
 
-    def attach(self, optimizer: Optimizer, decay: float | None = None) -> DecayHandle:
-        """Apply the decay of pruned weights once per step of `optimizer` (decay None: the method's).
+    def attach(
+        self, optimizer: Optimizer, decay: float | None = None
+    ) -> DecayHandle | ProximalHandle:
+        """Apply what the method does to pruned weights once per step of `optimizer`.
 
-        A fixed support has no pruned weights.
-        Raises InputError when `optimizer` decays them already.
+        That is their decay (None: the method's), or the envelope's proximal step; a fixed support has
+        no pruned weights. Raises InputError when `optimizer` decays them already, and for a decay
+        beside a schedule, which has its own way to the pattern.
         """
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         layers: list[tuple[LayerPlan, Tensor]] = [
@@ -101,6 +105,13 @@ class Sparsified:
             for name, plan in self.sparse_layers.items()
             if not isinstance(self._owner(name), FixedSupport)
         ]
+        if decay and self.method.schedule is not None:
+            raise InputError(
+                f"method '{self.method.name}' reaches its pattern by a schedule: expected no decay of "
+                f"pruned weights beside it, got {decay:g}"
+            )
+        if self.method.proximal:
+            return ProximalHandle(optimizer, layers, self.method.proximal)
         return attach_decay(optimizer, layers, self.method.decay if decay is None else decay)
 
     def pack(self, name: str, phase: Phase, dtype: str = "float16") -> PackedTensor:
@@ -110,8 +121,10 @@ class Sparsified:
         """
         plan = self.layers.get(name)
         pattern = Dense() if plan is None else plan.weight_pattern(phase)
-        if plan is None or not isinstance(pattern, NM):
-            valid = [n for n, p in self.layers.items() if isinstance(p.weight_pattern(phase), NM)]
+        if plan is None or isinstance(pattern, Dense):
+            valid = [
+                n for n, p in self.layers.items() if not isinstance(p.weight_pattern(phase), Dense)
+            ]
             raise UnsupportedError(
                 f"'{name}' has no sparse weight in {phase} (valid: {', '.join(valid) or 'none'})"
             )
@@ -120,6 +133,7 @@ class Sparsified:
         weight = (weight_of(owner) if fixed else self.model.get_parameter(name)).detach()
         if weight.is_meta:
             raise InputError(f"'{name}' is on the meta device and has no values to pack")
+        weight = self._effective(plan, weight, phase)
         wide = weight if weight.dtype == torch.float64 else weight.float()
         return pack(
             wide.cpu().numpy(),
@@ -129,6 +143,15 @@ class Sparsified:
             select_dtype=plan.select_dtype,
             conv_groups=plan.conv_groups,
         )
+
+    def _effective(self, plan: LayerPlan, weight: Tensor, phase: Phase) -> Tensor:
+        """What `phase` multiplies by, where that is not simply the largest entries along its axis."""
+        row = plan.method
+        if row.mask == "magnitude" and not (row.intersects or row.one_support):
+            return weight
+        chosen = operands(plan, weight, with_bp=True, scale=soft_scale(self._owner(plan.name)))
+        own = chosen.bp if phase is Phase.BP and not plan.reuses_ff_in_bp else chosen.ff
+        return weight if own is None else own
 
     def _owner(self, name: str) -> nn.Module:
         """The module that holds a parameter."""
@@ -189,7 +212,8 @@ def sparsify(
     exclude: names that stay dense. sample: an input as for `Sparsified.verify`; stem and classifier
     are then found by data flow instead of registration order. Parameters, hooks and state_dict keys
     stay as they are; a method with a structure replaces weights by factors, with keys of their own, whose
-    starting values are drawn with torch's generator.
+    starting values are drawn with torch's generator; s-ste adds a buffer a layer; a method with a fixed mask
+    sets the weights outside it to zero.
     Raises UnsupportedError for what the method cannot do, PatternError for the pattern.
     """
     choice = _choose(model, method, pattern, include, exclude, sample)
@@ -251,7 +275,7 @@ def _choose(
     _check_pattern(row, chosen)
     if any(is_sparse(module) for module in model.modules()):
         raise InputError("the model is sparse already: build a fresh one for another method")
-    candidates = find_candidates(model)
+    candidates = _candidates(model, row)
     ends = (
         ends_by_registration(candidates)
         if sample is None
@@ -280,6 +304,8 @@ def _apply(model: nn.Module, choice: _Choice, select_dtype: str) -> Sparsified:
     if row.structure is None:
         plans = _plans(choice, select_dtype)
         replaced = _replace(model, choice.candidates, plans)
+        for plan in plans.values():
+            prepare_weight(model, plan)
     else:
         assert isinstance(pattern, NM)
         plans, replaced = replace_weights(
@@ -296,11 +322,19 @@ def _apply(model: nn.Module, choice: _Choice, select_dtype: str) -> Sparsified:
     return Sparsified(model, plans, row, pattern, replaced)
 
 
+def _candidates(model: nn.Module, method: Method) -> list[Candidate]:
+    """All candidates; those of a kind that the method refuses have no sparse form, with its reason."""
+    refused = dict(method.refuses)
+    return [
+        replace(item, no_sparse_form=item.no_sparse_form or refused.get(item.kind))
+        for item in find_candidates(model)
+    ]
+
+
 def _check_pattern(method: Method, pattern: Pattern) -> None:
     """Raise UnsupportedError for a kind of pattern that the method is not defined for."""
     if method.name != "dense" and not isinstance(pattern, method.patterns):
-        valid = " or ".join(_PATTERN_FORMS[kind] for kind in method.patterns)
-        raise UnsupportedError(f"method '{method.name}' takes {valid} pattern, got '{pattern}'")
+        raise UnsupportedError(f"method '{method.name}' takes {method.takes}, got '{pattern}'")
 
 
 def _replace(

@@ -12,6 +12,7 @@ from itertools import repeat
 
 from cosparse.spec import (
     NM,
+    Block,
     Dense,
     Gemm,
     Kind,
@@ -335,7 +336,10 @@ class Weight:
 
 
 def trained_weights(workload: Workload, pregenerate: bool) -> dict[str, Weight]:
-    """By the names of their UPDATE and PRUNE operations; only SGD's update is in the hardware."""
+    """By the names of their UPDATE and PRUNE operations; only SGD's update is in the hardware.
+
+    SORE ranks no blocks: what is packed into blocks is left out, and priced as streaming work.
+    """
     shapes = {tensor.name: tensor.shape for tensor in workload.tensors}
     readers = {(op.rhs.tensor, op.phase): op for op in workload.gemms}
     found: dict[str, Weight] = {}
@@ -348,6 +352,8 @@ def trained_weights(workload: Workload, pregenerate: bool) -> dict[str, Weight]:
             continue
         groups = max(gemm.groups for gemm in read.values() if gemm is not None)
         ff, bp = (gemm.rhs.pattern if gemm else None for gemm in read.values())
+        if isinstance(ff, Block) or isinstance(bp, Block):
+            continue
         weight = Weight(shape, groups, ff, bp, pregenerate)
         found |= dict.fromkeys((op.name, f"{op.name}.FF", f"{op.name}.BP"), weight)
     return found

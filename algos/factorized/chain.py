@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from cosparse.spec import UnsupportedError
 
 from ..layers import SparseConv2d, SparseLinear
-from ..selection import masked, nm_mask
+from ..masks import forward_mask
+from ..selection import masked
 from .parts import Bias, BlockLinear, Shuffle, weight_of
 
 
@@ -81,7 +82,7 @@ def _matrix(part: nn.Module) -> Tensor:
         return blocks.unsqueeze(2)
     weight = weight_of(part)
     if isinstance(part, SparseLinear | SparseConv2d) and part.plan.ff is not None:
-        mask = nm_mask(weight, part.plan.ff, axis=1, dtype=part.plan.select_dtype)
+        mask = forward_mask(part.plan, weight)
         weight = masked(weight, mask)
     if isinstance(part, nn.Conv2d):
         return _ungrouped(weight.flatten(2), part.groups)

@@ -11,7 +11,7 @@ from algos.loop import TrainingResult
 from algos.methods import METHODS
 from algos.plan import LayerPlan
 from algos.sparsified import Sparsified
-from cosparse.spec import GEMM_PHASES, NM, PackedTensor, Phase, Workload
+from cosparse.spec import GEMM_PHASES, Dense, PackedTensor, Pattern, Phase, Workload
 
 from .cosim import count_rtl
 from .lower import DENSE, lower_all
@@ -206,7 +206,7 @@ def _not_measured(
 
 
 def _layer(plan: LayerPlan) -> dict[str, Any]:
-    def text(pattern: NM | None) -> str | None:
+    def text(pattern: Pattern | None) -> str | None:
         return None if pattern is None else str(pattern)
 
     return {
@@ -232,7 +232,7 @@ def _packed(step: Workload, model: Sparsified) -> list[tuple[PackedTensor, Phase
     copies = {
         (gemm.rhs.tensor, gemm.phase): None
         for gemm in step.gemms
-        if isinstance(gemm.rhs.pattern, NM)
+        if not isinstance(gemm.rhs.pattern, Dense) and gemm.phase is not Phase.WU
     }
     return [(model.pack(name, phase), phase, name) for name, phase in copies]
 

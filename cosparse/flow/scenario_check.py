@@ -215,10 +215,12 @@ def _compares_others(scenario: Scenario) -> Iterator[Problem]:
 
 def _methods_take_pattern(scenario: Scenario) -> Iterator[Problem]:
     train = scenario.train
-    if train.prunes and not isinstance(train.parsed_pattern, NM):
-        pruning = next(method for method in train.methods if method != "dense")
-        message = f"method '{pruning}' takes N:M patterns such as '2:8', got '{train.pattern}'"
-        yield Problem(("train", "pattern"), message)
+    for name in train.methods:
+        method = METHODS[name]
+        if name != "dense" and not isinstance(train.parsed_pattern, method.patterns):
+            message = f"method '{name}' takes {method.takes}, got '{train.pattern}'"
+            yield Problem(("train", "pattern"), message)
+            return
 
 
 def _accelerator_can_train(scenario: Scenario) -> Iterator[Problem]:

@@ -17,7 +17,8 @@ from algos.sparsified import plan_layers, sparsify
 from cosparse.spec import NM, InputError, Phase, RunError, UnsupportedError, select
 
 PATTERN = NM(2, 8)
-METHOD_NAMES = sorted(name for name, row in METHODS.items() if row.structure is None)
+METHOD_NAMES = ["bdwp", "dense", "pgf", "sdgp", "sdwp", "sr-ste"]
+"""Those whose formulas are here; the others have files of their own."""
 
 
 @pytest.mark.parametrize("shape", [(8, 16), (37, 19), (3, 5), (24, 12, 3, 3), (16, 8, 1, 5)])
@@ -250,7 +251,7 @@ def test_tied_weights_stay_dense():
 def test_what_cannot_be_sparsified_is_refused():
     with pytest.raises(UnsupportedError, match="did you mean 'bdwp'"):
         sparsify(small_cnn(), "bdpw")
-    with pytest.raises(UnsupportedError, match="takes an N:M pattern"):
+    with pytest.raises(UnsupportedError, match="takes N:M patterns"):
         sparsify(small_cnn(), "bdwp", "block 4x4 @ 0.5")
     model = small_cnn()
     sparsify(model, "bdwp")
