@@ -1,6 +1,6 @@
 """CPU kernels in Numba. `prepare` repacks a weight once; the products take it or a packed tensor."""
 
-from .copies import StepCopy, step_copy
+from .copies import StepCopy, step_copies, step_copy
 from .pack import pack_both, pack_weight
 from .prepared import PreparedWeight, prepare
 from .products import (
@@ -21,6 +21,7 @@ __all__ = [
     "pack_both",
     "pack_weight",
     "prepare",
+    "step_copies",
     "step_copy",
     "weight_gradient",
 ]
