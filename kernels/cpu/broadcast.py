@@ -1,6 +1,6 @@
 """Broadcast kernels, for 16 tokens and more: tokens in the vector lanes, weights broadcast.
 
-One call multiplies a tiled weight (`tiles.TiledWeight`) by one panel of `columns` vectors of tokens:
+One call multiplies a tiled weight (`tiled.TiledWeight`) by panels of `columns` vectors of tokens:
 
     pack      x (tokens, K)       -> panel [k tile][k][token], a row of zeros after every k tile
     multiply  for a chunk of rows, for a k tile: scratch [row][token] += weight tile * panel tile
@@ -19,20 +19,11 @@ from .emitter import Emitter, Value
 from .objects import Kernel, load_kernel
 from .tiled import TileShape
 
-_CHUNK_ROWS = {False: 1024, True: 128}
-"""Rows of results that are finished together, by `TileShape.shared`."""
-
-
-def chunk_rows(shape: TileShape) -> int:
-    """Rows of the scratch array of results."""
-    return _CHUNK_ROWS[shape.shared]
-
-
 ARGUMENTS = (
-    "x", "x_stride", "k_blocks", "panel", "values", "indices", "pointers", "pointer_stride",
-    "row_tiles", "k_tiles", "scratch", "y", "y_stride",
+    "panels", "x", "x_stride", "k_blocks", "panel", "values", "indices", "pointers", "pointer_stride",
+    "row_tiles", "chunk_tiles", "k_tiles", "scratch", "y", "y_stride",
 )  # fmt: skip
-"""Addresses, strides in bytes, and counts. k_blocks: K in vectors of lanes."""
+"""Addresses, strides in bytes, and counts: panels of this width, K in vectors of lanes, tiles."""
 
 
 @cache
@@ -143,69 +134,93 @@ class _Writer:
         ]
 
     def driver(self) -> _Function:
-        """Pack the panel, multiply chunk by chunk, unpack each chunk."""
+        """Pack all panels; for every chunk of rows multiply k tile by k tile, then unpack it.
+
+        A chunk's part of the weight meets all panels while it is in the second-level cache.
+        """
         e, shape = Emitter(self.lanes), self.shape
-        blocks_a_tile = shape.k_tile // self.lanes
-        chunk_tiles = chunk_rows(shape) // shape.rows
+        panel_bytes = e.mul("%k_tiles", self.panel_tile_bytes)
+        scratch_bytes = e.mul("%chunk_tiles", shape.rows * self.row_bytes)
+        x_bytes = e.mul("%x_stride", self.columns * self.lanes)
+        y_bytes = e.mul("%y_stride", self.columns * self.lanes)
 
-        def pack_tile(index: Value, outer: list[Value]) -> list[Value]:
-            x, panel = outer
+        def pack(_: Value, at: list[Value]) -> list[Value]:
+            self._pack(e, *at)
+            return [e.add(at[0], x_bytes), e.add(at[1], panel_bytes)]
+
+        def chunk(index: Value, at: list[Value]) -> list[Value]:
+            pointers, y = at
+            left = e.let(f"sub i64 %row_tiles, {e.mul(index, '%chunk_tiles')}")
+            tiles = _smaller(e, left, "%chunk_tiles")
+
+            def multiply(name: str, panel: Value, pointers: Value) -> None:
+                def one_panel(_: Value, at: list[Value]) -> list[Value]:
+                    panel, scratch = at
+                    listed = (panel, "%values", "%indices", pointers, tiles, scratch)
+                    e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
+                    return [e.add(panel, panel_bytes), e.add(scratch, scratch_bytes)]
+
+                e.loop("%panels", [("i64", panel), ("i64", "%scratch")], one_panel)
+
+            def further(_: Value, at: list[Value]) -> list[Value]:
+                panel = e.add(at[0], self.panel_tile_bytes)
+                pointers = e.add(at[1], "%pointer_stride")
+                multiply("more_tiles", panel, pointers)
+                return [panel, pointers]
+
+            def unpack(_: Value, at: list[Value]) -> list[Value]:
+                self._unpack(e, tiles, *at)
+                return [e.add(at[0], scratch_bytes), e.add(at[1], y_bytes)]
+
+            multiply("first_tiles", "%panel", pointers)
+            e.loop(e.add("%k_tiles", -1), [("i64", "%panel"), ("i64", pointers)], further)
+            e.loop("%panels", [("i64", "%scratch"), ("i64", y)], unpack)
+            chunk_bytes = e.mul("%chunk_tiles", 4 * shape.rows)
+            return [e.add(pointers, e.mul("%chunk_tiles", 8)), e.add(y, chunk_bytes)]
+
+        e.loop("%panels", [("i64", "%x"), ("i64", "%panel")], pack)
+        rounded = e.add(e.add("%row_tiles", "%chunk_tiles"), -1)
+        chunks = e.let(f"udiv i64 {rounded}, %chunk_tiles")
+        e.loop(chunks, [("i64", "%pointers"), ("i64", "%y")], chunk)
+        return _Function(e.function(ARGUMENTS, "kernel"), frozenset(e.declared))
+
+    def _pack(self, e: Emitter, x: Value, panel: Value) -> None:
+        """X (tokens, K) to [k tile][k][token], and the rows of zeros."""
+        blocks_a_tile = self.shape.k_tile // self.lanes
+
+        def block(_: Value, at: list[Value]) -> list[Value]:
+            source, target = at
+            for column in range(self.columns):
+                first = e.add(source, e.mul("%x_stride", column * self.lanes))
+                place = e.add(target, column * e.vector_bytes)
+                transpose_square(e, first, "%x_stride", place, str(self.row_bytes))
+            return [e.add(source, e.vector_bytes), e.add(target, self.lanes * self.row_bytes)]
+
+        def k_tile(index: Value, at: list[Value]) -> list[Value]:
+            source, target = at
             left = e.let(f"sub i64 %k_blocks, {e.mul(index, blocks_a_tile)}")
-            blocks = _smaller(e, left, blocks_a_tile)
-
-            def pack_block(_: Value, inner: list[Value]) -> list[Value]:
-                source, target = inner
-                for column in range(self.columns):
-                    first = e.add(source, e.mul("%x_stride", column * self.lanes))
-                    place = e.add(target, column * e.vector_bytes)
-                    transpose_square(e, first, "%x_stride", place, str(self.row_bytes))
-                return [e.add(source, e.vector_bytes), e.add(target, self.lanes * self.row_bytes)]
-
-            e.loop(blocks, [("i64", x), ("i64", panel)], pack_block)
-            zeros = e.add(panel, shape.k_tile * self.row_bytes)
+            blocks = _smaller(e, left, str(blocks_a_tile))
+            e.loop(blocks, [("i64", source), ("i64", target)], block)
+            zeros = e.add(target, self.shape.k_tile * self.row_bytes)
             for column in range(self.columns):
                 place = e.add(zeros, column * e.vector_bytes)
                 e.store(e.vector, "zeroinitializer", place, e.vector_bytes)
-            return [e.add(x, 4 * shape.k_tile), e.add(panel, self.panel_tile_bytes)]
+            return [e.add(source, 4 * self.shape.k_tile), e.add(target, self.panel_tile_bytes)]
 
-        e.loop("%k_tiles", [("i64", "%x"), ("i64", "%panel")], pack_tile)
-        rounded = e.add("%row_tiles", chunk_tiles - 1)
-        chunks = e.let(f"udiv i64 {rounded}, {chunk_tiles}")
+        e.loop("%k_tiles", [("i64", x), ("i64", panel)], k_tile)
 
-        def chunk(index: Value, outer: list[Value]) -> list[Value]:
-            pointers, y = outer
-            left = e.let(f"sub i64 %row_tiles, {e.mul(index, chunk_tiles)}")
-            tiles = _smaller(e, left, chunk_tiles)
+    def _unpack(self, e: Emitter, tiles: Value, scratch: Value, y: Value) -> None:
+        """Scratch [row][token] to y (tokens, rows), for the rows of `tiles` tiles."""
+        squares = e.let(f"udiv i64 {e.mul(tiles, self.shape.rows)}, {self.lanes}")
 
-            def multiply(name: str, panel: Value, at: Value) -> None:
-                listed = (panel, "%values", "%indices", at, tiles, "%scratch")
-                e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
+        def square(_: Value, at: list[Value]) -> list[Value]:
+            transpose_square(e, at[0], str(self.row_bytes), at[1], "%y_stride")
+            return [e.add(at[0], self.lanes * self.row_bytes), e.add(at[1], e.vector_bytes)]
 
-            multiply("first_tiles", "%panel", pointers)
-
-            def further(_: Value, inner: list[Value]) -> list[Value]:
-                panel = e.add(inner[0], self.panel_tile_bytes)
-                at = e.add(inner[1], "%pointer_stride")
-                multiply("more_tiles", panel, at)
-                return [panel, at]
-
-            others = e.add("%k_tiles", -1)
-            e.loop(others, [("i64", "%panel"), ("i64", pointers)], further)
-            squares = e.let(f"udiv i64 {e.mul(tiles, shape.rows)}, {self.lanes}")
-
-            def unpack(_: Value, inner: list[Value]) -> list[Value]:
-                source, target = inner
-                transpose_square(e, source, str(self.row_bytes), target, "%y_stride")
-                return [e.add(source, self.lanes * self.row_bytes), e.add(target, e.vector_bytes)]
-
-            for column in range(self.columns):
-                place = e.add("%scratch", column * e.vector_bytes)
-                first = e.add(y, e.mul("%y_stride", column * self.lanes))
-                e.loop(squares, [("i64", place), ("i64", first)], unpack)
-            return [e.add(pointers, 8 * chunk_tiles), e.add(y, 4 * chunk_tiles * shape.rows)]
-
-        e.loop(chunks, [("i64", "%pointers"), ("i64", "%y")], chunk)
-        return _Function(e.function(ARGUMENTS, "kernel"), frozenset(e.declared))
+        for column in range(self.columns):
+            place = e.add(scratch, column * e.vector_bytes)
+            first = e.add(y, e.mul("%y_stride", column * self.lanes))
+            e.loop(squares, [("i64", place), ("i64", first)], square)
 
 
 def transpose_square(
@@ -240,8 +255,8 @@ def _shuffle(e: Emitter, a: Value, b: Value, order: Sequence[int]) -> Value:
     return e.let(f"shufflevector {e.vector} {a}, {e.vector} {b}, <{len(order)} x i32> <{listed}>")
 
 
-def _smaller(e: Emitter, value: Value, limit: int) -> Value:
-    return e.call("llvm.umin.i64", "i64", ("i64", value), ("i64", str(limit)))
+def _smaller(e: Emitter, value: Value, limit: Value) -> Value:
+    return e.call("llvm.umin.i64", "i64", ("i64", value), ("i64", limit))
 
 
 def _indices(e: Emitter, address: Value, count: int, bits: int) -> list[Value]:

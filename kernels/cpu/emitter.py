@@ -121,3 +121,8 @@ class Emitter:
         return "\n".join(
             [f"define void @{name}({listed}) {{", "entry:", *self.lines, "  ret void", "}"]
         )
+
+    def module(self, arguments: Sequence[str]) -> str:
+        """A module of this one function, `kernel`."""
+        function = self.function(arguments, "kernel")
+        return "\n".join([*sorted(self.declared), function])

@@ -1,93 +1,202 @@
-"""Products of a tiled weight with many tokens, panel by panel, by the broadcast kernels.
+"""Products of a weight with many tokens on register tiles: which kernel, panels, threads.
 
-A panel has up to `_MOST_COLUMNS` vectors of tokens. Panels of different widths share a batch, so
+A panel is as wide as a kernel's sums fit into registers. Panels of different widths share a batch, so
 that 13 vectors run as 4 + 3 + 3 + 3 and none is filled up. Threads share the panels, or the rows
 where there are too few of them.
 """
 
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, groupby, product
 from typing import Any
 
 from cosparse.spec.dtypes import Array
 
-from .broadcast import broadcast_kernel, chunk_rows
+from .broadcast import broadcast_kernel
+from .isa import Isa
 from .panels import aligned_empty
+from .prepared import PreparedWeight
+from .row_lanes import SQUARE, TOKEN_STEP, multiply_kernel, pack_kernel
 from .tiled import TiledWeight, TileShape
 from .workers import bounds, run_parts
 
-Part = tuple[int, int, int, int]
-"""First token, vectors of tokens, first row, end of the rows."""
+_CHUNK_BYTES, _MOST_CHUNK_ROWS = 1 << 17, 1024
+_STRETCH_BYTES = 1 << 20
+"""Values of a weight that meet all panels while they stay in the second-level cache."""
+ROW_UNIT = 32
+"""Threads share rows in multiples of this many: whole tiles of every shape."""
+_ACROSS_BELOW = 0.2
+"""Density up to which rows across the lanes win: they move results least, but load most."""
 
 
-def multiply(weight: TiledWeight, x: Array, lanes: int, accumulators: int, threads: int) -> Array:
-    """x: (tokens, K) float32; returns (tokens, weight.rows) on a 64-byte boundary."""
-    tokens, rows = len(x), weight.rows
-    vectors = -(-tokens // lanes)
-    y = aligned_empty(vectors * lanes * rows).reshape(vectors * lanes, rows)
-    if not y.size:
-        return y[:tokens]
-    x = _whole_vectors(x, lanes)
-    parts = _parts(vectors, rows, lanes, threads)
-
-    def run(part: Part) -> None:
-        first, vectors, row, end = part
-        at = first
-        for columns in panel_widths(vectors, most_columns(weight.shape, accumulators)):
-            _multiply_panel(weight, x[at:], y[at:, row:], columns, lanes, (row, end))
-            at += columns * lanes
-
-    run_parts(run, parts)
-    return y[:tokens]
+def multiply(weight: PreparedWeight, x: Array, isa: Isa, threads: int) -> Array:
+    """x: (tokens, K) float32; returns (tokens, weight.rows)."""
+    tiled = weight.register_tiles(isa, tile_shape)
+    run = _across if tiled.shape.across else _broadcast
+    return run(tiled, x, isa, threads)[: len(x), : weight.rows]
 
 
-def most_columns(shape: TileShape, accumulators: int) -> int:
-    """Widest panel, in vectors: the sums of a tile stay in registers."""
-    limit = 4 if not shape.shared else 6
-    return max(1, min(limit, accumulators // shape.rows))
+def tile_shape(weight: PreparedWeight, isa: Isa) -> TileShape:
+    """The default for a weight: what was fastest on most shapes."""
+    for vectors in (2, 1):
+        rows = vectors * isa.lanes
+        if weight.shares(rows) and (vectors == 2 or weight.density < _ACROSS_BELOW):
+            return TileShape(rows, shared=True, k_tile=4096, unroll=1, across=True)
+    for rows in (8, 4):
+        if weight.shares(rows):
+            return TileShape(rows, shared=True, k_tile=4096, unroll=1)
+    return TileShape(rows=4, shared=False, k_tile=128, unroll=2)
 
 
-def panel_widths(vectors: int, most: int) -> list[int]:
-    """Vectors of every panel: as few panels as possible, as equal as possible, wide ones first."""
-    panels = -(-vectors // most)
-    narrow, wide = divmod(vectors, panels)
+def most_columns(shape: TileShape, isa: Isa) -> int:
+    """Widest panel of a broadcast kernel, in vectors."""
+    return max(1, min(6 if shape.shared else 4, isa.accumulators // shape.rows))
+
+
+def panel_widths(units: int, most: int) -> list[int]:
+    """Width of every panel: as few as possible, as equal as possible, wide ones first."""
+    if not units:
+        return []
+    panels = -(-units // most)
+    narrow, wide = divmod(units, panels)
     return [narrow + 1] * wide + [narrow] * (panels - wide)
 
 
-def _parts(vectors: int, rows: int, lanes: int, threads: int) -> list[Part]:
-    if threads == 1 or vectors >= 2 * threads:
-        return [(lanes * a, b - a, 0, rows) for a, b in bounds(vectors, threads)]
-    return [(0, vectors, a, b) for a, b in bounds(rows, threads, 2 * lanes)]
+@dataclass(frozen=True)
+class Run:
+    """Panels of one width, side by side."""
+
+    first: int
+    """First token."""
+    tokens: int
+    """Tokens of one panel."""
+    panels: int
 
 
-def _multiply_panel(
-    weight: TiledWeight, x: Array, y: Array, columns: int, lanes: int, rows: tuple[int, int]
-) -> None:
-    shape = weight.shape
-    kernel = broadcast_kernel(shape, columns, lanes)
-    panel = aligned_empty(weight.k_tiles * (shape.k_tile + 1) * columns * lanes)
-    scratch = aligned_empty(chunk_rows(shape) * columns * lanes)
-    first, last = (row // shape.rows for row in rows)
-    kernel(
-        _address(x), x.strides[0], x.shape[1] // lanes, _address(panel),
-        _address(weight.values), _address(weight.indices),
-        _address(weight.pointers) + 8 * first, weight.pointers.strides[0],
-        last - first, weight.k_tiles, _address(scratch), _address(y), y.strides[0],
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Part:
+    """Work of one thread: which panels, which rows."""
+
+    runs: tuple[Run, ...]
+    first: int
+    end: int
 
 
-def _whole_vectors(x: Array, lanes: int) -> Array:
-    """`x`, filled up with zeros to multiples of `lanes` on both axes."""
-    shape = tuple(_filled(size, lanes) for size in x.shape)
-    if shape == x.shape:
+@lru_cache(maxsize=1024)
+def _parts(units: int, most: int, unit: int, rows: int, threads: int) -> tuple[Part, ...]:
+    """Shares of `units` units of tokens, at most `most` a panel, and of the rows."""
+    widths = panel_widths(units, most)
+    if not rows:
+        return ()
+    if threads == 1 or len(widths) >= 2 * threads or rows <= ROW_UNIT:
+        cuts = bounds(len(widths), threads)
+        starts = [0, *accumulate(width * unit for width in widths)]
+        return tuple(Part(_runs(widths[a:b], unit, starts[a]), 0, rows) for a, b in cuts)
+    runs = _runs(widths, unit, 0)
+    return tuple(Part(runs, a, b) for a, b in bounds(rows, threads, ROW_UNIT))
+
+
+def _runs(widths: list[int], unit: int, first: int) -> tuple[Run, ...]:
+    runs = []
+    for width, same in groupby(widths):
+        run = Run(first, width * unit, len(list(same)))
+        first += run.tokens * run.panels
+        runs.append(run)
+    return tuple(runs)
+
+
+def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
+    """Tokens in the lanes: one call for all panels of a width packs, multiplies and unpacks."""
+    shape, lanes = weight.shape, isa.lanes
+    x = _filled(x, lanes, lanes)
+    y = _results(len(x), weight.rows)
+    x_at, x_stride, y_at, y_stride = _address(x), x.strides[0], _address(y), y.strides[0]
+    pointers, pointer_stride = _address(weight.pointers), weight.pointers.strides[0]
+    values, indices = _address(weight.values), _address(weight.indices)
+    chunk = _chunk_rows(weight)
+
+    def run(part: Part) -> None:
+        tokens = max(one.tokens * one.panels for one in part.runs)
+        panel = aligned_empty(weight.k_tiles * (shape.k_tile + 1) * tokens)
+        scratch = aligned_empty(chunk * tokens)
+        panel_at, scratch_at = _address(panel), _address(scratch)
+        for one in part.runs:
+            broadcast_kernel(shape, one.tokens // lanes, lanes)(
+                one.panels, x_at + one.first * x_stride, x_stride, x.shape[1] // lanes, panel_at,
+                values, indices, pointers + 8 * (part.first // shape.rows), pointer_stride,
+                (part.end - part.first) // shape.rows, chunk // shape.rows, weight.k_tiles, scratch_at,
+                y_at + one.first * y_stride + 4 * part.first, y_stride,
+            )  # fmt: skip
+
+    run_parts(run, _parts(len(x) // lanes, most_columns(shape, isa), lanes, weight.rows, threads))
+    return y
+
+
+def _across(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
+    """Rows in the lanes: pack all panels, then multiply a stretch of rows by each of them."""
+    shape, vectors = weight.shape, weight.shape.rows // isa.lanes
+    x = _filled(x, TOKEN_STEP, SQUARE)
+    y = _results(len(x), weight.rows)
+    most = max(1, isa.accumulators // vectors // TOKEN_STEP)
+    packed = aligned_empty(x.size)
+    stretch = _stretch(weight)
+    x_at, row_bytes, y_at, y_stride = _address(x), x.strides[0], _address(y), y.strides[0]
+    panel_at, values, indices = _address(packed), _address(weight.values), _address(weight.indices)
+    pointers, pointer_stride = _address(weight.pointers), weight.pointers.strides[0]
+
+    def run(part: Part) -> None:
+        for one in part.runs:
+            pack_kernel(one.tokens)(
+                one.panels, x_at + one.first * row_bytes, row_bytes, x.shape[1] // SQUARE,
+                panel_at + one.first * row_bytes,
+            )  # fmt: skip
+        for first, one, k_tile in product(
+            range(part.first, part.end, stretch), part.runs, range(weight.k_tiles)
+        ):
+            kernel = multiply_kernel(one.tokens, vectors, isa.lanes, shape.index_bits, k_tile > 0)
+            kernel(
+                one.panels, one.tokens * row_bytes,
+                panel_at + one.first * row_bytes + k_tile * shape.k_tile * 4 * one.tokens,
+                values, indices, pointers + k_tile * pointer_stride + 8 * (first // shape.rows),
+                (min(part.end, first + stretch) - first) // shape.rows,
+                y_at + one.first * y_stride + 4 * first, y_stride,
+            )  # fmt: skip
+
+    run_parts(run, _parts(len(x) // TOKEN_STEP, most, TOKEN_STEP, weight.rows, threads))
+    return y
+
+
+def _chunk_rows(weight: TiledWeight) -> int:
+    """Rows of a chunk: its part of a k tile's values fills _CHUNK_BYTES, in multiples of ROW_UNIT."""
+    tile_row_bytes = max(1, weight.values.nbytes // max(1, weight.rows * weight.k_tiles))
+    rows = _CHUNK_BYTES // tile_row_bytes // ROW_UNIT * ROW_UNIT
+    return min(max(rows, ROW_UNIT), _MOST_CHUNK_ROWS)
+
+
+def _stretch(weight: TiledWeight) -> int:
+    """Rows of a weight whose values fill _STRETCH_BYTES, a multiple of a tile's rows."""
+    row_bytes = max(1, weight.values.nbytes // max(1, weight.rows))
+    tiles = max(1, _STRETCH_BYTES // row_bytes // weight.shape.rows)
+    return tiles * weight.shape.rows
+
+
+def _results(tokens: int, rows: int) -> Array:
+    return aligned_empty(tokens * rows).reshape(tokens, rows)
+
+
+def _filled(x: Array, token_unit: int, column_unit: int) -> Array:
+    """`x`, filled up with zeros to multiples of the units."""
+    rows, columns = (
+        -(-size // unit) * unit
+        for size, unit in zip(x.shape, (token_unit, column_unit), strict=True)
+    )
+    if (rows, columns) == x.shape:
         return x
-    whole = aligned_empty(shape[0] * shape[1]).reshape(shape)
+    whole = aligned_empty(rows * columns).reshape(rows, columns)
     whole[: len(x), : x.shape[1]] = x
     whole[len(x) :] = 0
     whole[:, x.shape[1] :] = 0
     return whole
-
-
-def _filled(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple
 
 
 def _address(array: Any) -> int:

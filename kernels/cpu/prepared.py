@@ -23,6 +23,7 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import unknown_name
 from cosparse.spec.layout import Layout
 
+from .isa import Isa
 from .tiled import TiledWeight, TileShape, tile
 
 SHARED_ROWS = 4
@@ -58,11 +59,29 @@ class PreparedWeight:
         return self.tiles * self.tile_rows
 
     @cached_property
-    def register_tiles(self) -> TiledWeight:
-        """The layout of the broadcast kernels, for a weight without taps."""
-        runs = _lane_tiles(self.layout, self.tile_rows)
-        shape = tile_shape(self.tile_rows, self.shared_rows, runs)
-        return tile(shape, self.tap_pointers, self.columns, self.values, self.panel_rows)
+    def _tiled(self) -> dict[str, TiledWeight]:
+        return {}
+
+    def register_tiles(
+        self, isa: Isa, choose: Callable[["PreparedWeight", Isa], TileShape]
+    ) -> TiledWeight:
+        """A weight without taps in the layout of the kernels in LLVM assembly, made once a unit."""
+        if isa.name not in self._tiled:
+            shape = choose(self, isa)
+            self._tiled[isa.name] = tile(
+                shape, self.tap_pointers, self.columns, self.values, self.panel_rows
+            )
+        return self._tiled[isa.name]
+
+    def shares(self, rows: int) -> bool:
+        """Whether the rows of every tile of `rows` rows have their columns in common."""
+        layout = self.layout
+        inside = layout.conv_groups == 1 or layout.lanes % rows == 0
+        return self.shared_rows % rows == 0 and inside
+
+    @property
+    def density(self) -> float:
+        return self.values.size / max(1, self.rows * self.panel_rows)
 
     @property
     def finite(self) -> bool:
@@ -117,14 +136,6 @@ def prepare(packed: PackedTensor) -> PreparedWeight:
         shared_rows=_shared_rows(packed),
         repack_s=time.perf_counter() - start,
     )
-
-
-def tile_shape(tile_rows: int, shared_rows: int, runs: int) -> TileShape:
-    """How to cut a weight whose runs of `tile_rows` rows, `runs` a convolution group, share columns."""
-    if tile_rows == 1:
-        return TileShape(rows=4, shared=False, k_tile=128, unroll=2)
-    pairs = shared_rows % (2 * SHARED_ROWS) == 0 and runs % 2 == 0
-    return TileShape(2 * SHARED_ROWS if pairs else SHARED_ROWS, shared=True, k_tile=4096, unroll=1)
 
 
 def _shared_rows(packed: Any) -> int:

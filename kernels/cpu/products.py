@@ -56,8 +56,7 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
     elif isa is PORTABLE:
         y = from_strips(_multiply_panel(prepared, to_panel(x), threads), len(x))
     else:
-        y = multiply(prepared.register_tiles, x, isa.lanes, isa.accumulators, threads)
-        y = y[:, : prepared.rows]
+        y = multiply(prepared, x, isa, threads)
     return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
 
 

@@ -32,6 +32,8 @@ class TileShape:
     k_tile: int
     unroll: int
     """Steps that a kernel takes at once; every tile has a multiple of it."""
+    across: bool = False
+    """Whether the rows lie across the vector lanes (`row_lanes`), otherwise tokens do (`broadcast`)."""
 
     @property
     def indices_a_step(self) -> int:

@@ -25,6 +25,7 @@ SHAPES = (
     TileShape(2, False, 32, 4),
     TileShape(8, True, 4096, 1),
     TileShape(4, True, 64, 2),
+    TileShape(16, True, 4096, 1, across=True),
 )
 
 
@@ -52,7 +53,7 @@ def test_tiles_hold_every_entry_once(shape, size):
     run, column = np.nonzero(mask)
     values = weights((len(run), share)).astype(np.float32)
     if shape.rows > 4 and shape.shared:  # runs of one tile have their columns in common
-        mask[1::2] = mask[: runs // 2 * 2 : 2]
+        mask = mask[:: shape.rows // share].repeat(shape.rows // share, axis=0)[:runs]
         run, column = np.nonzero(mask)
         values = weights((len(run), share)).astype(np.float32)
     pointers = np.concatenate([[0], np.cumsum(mask.sum(axis=1))])
@@ -84,7 +85,7 @@ class TestUnits(KernelConformance):
 
     @pytest.mark.parametrize("threads", [1, 2])
     @pytest.mark.parametrize(
-        "pattern", ["2:4", "1:16", "3:7", "4:2:4", "16:1:8", "block 8x3 @ 0.2"]
+        "pattern", ["2:4", "1:16", "3:7", "4:2:4", "16:1:8", "32:2:4", "block 8x3 @ 0.2"]
     )
     def test_many_tokens(self, unit, pattern, threads):
         packed = pack(weights((70, 413)), parse_pattern(pattern), axis=1)
