@@ -7,6 +7,7 @@ in the cache; any other is packed and then prepared, with the same result of eve
 """
 
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from .isa import Isa, current
 from .pack import address, pack_kernel, pack_weight, selection_of
 from .pack_assembly import Selection, Target, lanes_at_once
 from .panels import aligned_empty
-from .prepared import SHARED_ROWS, PreparedWeight, prepare, tile_shape
+from .prepared import PreparedWeight, prepare
 from .recycled import recycle, recycled_empty
-from .tiled import ROW_ALIGNMENT, TiledWeight, TileShape
+from .tiled import ROW_ALIGNMENT, TiledWeight, TileShape, tile_shape
 
 PANEL_BYTES = 1 << 20
 """Of a weight's rows that are packed in both directions one after the other: half a second-level cache."""
@@ -150,7 +151,7 @@ def _directions(
     if selection is None:
         return None
     cuts = [
-        (layout, _tile_shape(layout, selection))
+        (layout, tile_shape(selection.v, selection.n / selection.m, isa))
         for layout in (Layout(weight.shape, a) for a in axes)
     ]
     if not all(_fills_blocks(layout, selection, shape, isa) for layout, shape in cuts):
@@ -158,16 +159,11 @@ def _directions(
     return [_Direction(layout, selection, shape, isa) for layout, shape in cuts]
 
 
-def _tile_shape(layout: Layout, selection: Selection) -> TileShape:
-    """As `prepare` cuts the same weight."""
-    rows = SHARED_ROWS if selection.v % SHARED_ROWS == 0 else 1
-    return tile_shape(rows, selection.v, -(-layout.lanes // rows))
-
-
 def _fills_blocks(layout: Layout, selection: Selection, shape: TileShape, isa: Isa) -> bool:
     """Whether no block of lanes, group or tile is cut, and rows that share a tile share their positions."""
     lanes, depth = layout.lanes, layout.reduction
-    whole = lanes % lanes_at_once(selection, isa.lanes) == 0 and lanes % ROW_ALIGNMENT == 0
+    unit = lcm(lanes_at_once(selection, isa.lanes), ROW_ALIGNMENT, shape.rows)
+    whole = lanes % unit == 0
     shared = shape.shared == (selection.v > 1)
     shared = shared and selection.v % (shape.rows if shape.shared else 1) == 0
     tiles = shape.k_tile % selection.m == 0 and shape.k_tile % isa.lanes == 0

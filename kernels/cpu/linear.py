@@ -15,7 +15,6 @@ from cosparse.spec.dtypes import Array
 from .broadcast import broadcast_kernel
 from .isa import Isa
 from .panels import aligned_empty
-from .prepared import PreparedWeight
 from .row_lanes import SQUARE, TOKEN_STEP, multiply_kernel, pack_kernel
 from .tiled import TiledWeight, TileShape
 from .workers import bounds, run_parts
@@ -25,27 +24,12 @@ _STRETCH_BYTES = 1 << 20
 """Values of a weight that meet all panels while they stay in the second-level cache."""
 ROW_UNIT = 32
 """Threads share rows in multiples of this many: whole tiles of every shape."""
-_ACROSS_BELOW = 0.2
-"""Density up to which rows across the lanes win: they move results least, but load most."""
 
 
-def multiply(weight: PreparedWeight, x: Array, isa: Isa, threads: int) -> Array:
+def multiply(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     """x: (tokens, K) float32; returns (tokens, weight.rows)."""
-    tiled = weight.register_tiles(isa, tile_shape)
-    run = _across if tiled.shape.across else _broadcast
-    return run(tiled, x, isa, threads)[: len(x), : weight.rows]
-
-
-def tile_shape(weight: PreparedWeight, isa: Isa) -> TileShape:
-    """The default for a weight: what was fastest on most shapes."""
-    for vectors in (2, 1):
-        rows = vectors * isa.lanes
-        if weight.shares(rows) and (vectors == 2 or weight.density < _ACROSS_BELOW):
-            return TileShape(rows, shared=True, k_tile=4096, unroll=1, across=True)
-    for rows in (8, 4):
-        if weight.shares(rows):
-            return TileShape(rows, shared=True, k_tile=4096, unroll=1)
-    return TileShape(rows=4, shared=False, k_tile=128, unroll=2)
+    run = _across if weight.shape.across else _broadcast
+    return run(weight, x, isa, threads)[: len(x)]
 
 
 def most_columns(shape: TileShape, isa: Isa) -> int:

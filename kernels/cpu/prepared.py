@@ -10,6 +10,7 @@ tile has four rows where the format shares indices among four lanes, otherwise o
 `PreparedWeight.register_tiles`, which is made of this one for the first product that needs it.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from cosparse.spec.errors import unknown_name
 from cosparse.spec.layout import Layout
 
 from .isa import Isa
-from .tiled import TiledWeight, TileShape, tile
+from .tiled import TiledWeight, tile, tile_shape
 
 SHARED_ROWS = 4
 """Rows of a tile whose lanes share their columns."""
@@ -62,22 +63,16 @@ class PreparedWeight:
     def _tiled(self) -> dict[str, TiledWeight]:
         return {}
 
-    def register_tiles(
-        self, isa: Isa, choose: Callable[["PreparedWeight", Isa], TileShape]
-    ) -> TiledWeight:
+    def register_tiles(self, isa: Isa) -> TiledWeight:
         """A weight without taps in the layout of the kernels in LLVM assembly, made once a unit."""
         if isa.name not in self._tiled:
-            shape = choose(self, isa)
+            groups, lanes = self.layout.conv_groups, self.layout.lanes
+            shared = self.shared_rows if groups == 1 else math.gcd(self.shared_rows, lanes)
+            shape = tile_shape(shared, self.density, isa)
             self._tiled[isa.name] = tile(
                 shape, self.tap_pointers, self.columns, self.values, self.panel_rows
             )
         return self._tiled[isa.name]
-
-    def shares(self, rows: int) -> bool:
-        """Whether the rows of every tile of `rows` rows have their columns in common."""
-        layout = self.layout
-        inside = layout.conv_groups == 1 or layout.lanes % rows == 0
-        return self.shared_rows % rows == 0 and inside
 
     @property
     def density(self) -> float:

@@ -56,7 +56,7 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
     elif isa is PORTABLE:
         y = from_strips(_multiply_panel(prepared, to_panel(x), threads), len(x))
     else:
-        y = multiply(prepared, x, isa, threads)
+        y = multiply(prepared.register_tiles(isa), x, isa, threads)[:, : prepared.rows]
     return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
 
 
@@ -64,7 +64,7 @@ def _matmul_tiles(weight: StepCopy, x: Array, threads: int) -> Array:
     x = check_linear(weight.layout, x)
     check_threads(threads)
     isa = current()
-    return multiply(weight.tiles, x, isa.lanes, isa.accumulators, threads)[:, : weight.layout.lanes]
+    return multiply(weight.tiles, x, isa, threads)[:, : weight.layout.lanes]
 
 
 def weight_gradient(dy: Array, x: Array) -> Array:

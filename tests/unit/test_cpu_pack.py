@@ -110,7 +110,7 @@ def test_a_step_s_copy_has_the_tiles_of_a_prepared_weight(machine, pattern, shap
         prepared = prepare(pack(array, chosen, axis=axis, dtype="float32"))
         copy = step_copy(array, chosen, axis=axis)
         if isinstance(copy, StepCopy):
-            expected = prepared.register_tiles
+            expected = prepared.register_tiles(isa.current())
             assert copy.tiles.shape == expected.shape
             for name in ("pointers", "values", "indices"):
                 got, wanted = (getattr(tiles, name).reshape(-1) for tiles in (copy.tiles, expected))
