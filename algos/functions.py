@@ -102,7 +102,7 @@ class SparseLinearFunction(Function):
             grad_x = ctx.rule.prune(grad, -1, 1) @ weight_bp
         rows = grad.reshape(-1, grad.shape[-1])
         if ctx.needs_input_grad[1]:
-            grad_weight = _scaled(
+            grad_weight = scaled(
                 ctx.rule.prune_update(rows).t() @ x.reshape(-1, x.shape[-1]), factor
             )
         if ctx.needs_input_grad[2]:
@@ -139,16 +139,16 @@ class SparseConv2dFunction(Function):
         grad_x = grad_weight = grad_bias = None
         if needs_x:
             error = ctx.rule.prune(grad, 1, ctx.conv.groups)
-            grad_x = _conv_backward(error, x, weight_bp, ctx.conv, 0)
+            grad_x = conv_backward(error, x, weight_bp, ctx.conv, 0)
         if needs_weight:
-            error = _by_tokens(grad, ctx.rule)
-            grad_weight = _scaled(_conv_backward(error, x, weight_bp, ctx.conv, 1), factor)
+            error = by_tokens(grad, ctx.rule)
+            grad_weight = scaled(conv_backward(error, x, weight_bp, ctx.conv, 1), factor)
         if needs_bias:
             grad_bias = grad.sum((0, 2, 3))
         return grad_x, grad_weight, grad_bias, None, None, None, None, None
 
 
-def _by_tokens(grad: Tensor, rule: GradientRule) -> Tensor:
+def by_tokens(grad: Tensor, rule: GradientRule) -> Tensor:
     """Q(dY) of a convolution's (batch, out, height, width): its tokens are (batch, height, width)."""
     if rule.update is None:
         return grad
@@ -156,11 +156,12 @@ def _by_tokens(grad: Tensor, rule: GradientRule) -> Tensor:
     return rule.prune_update(last.reshape(-1, last.shape[-1])).view(last.shape).movedim(-1, 1)
 
 
-def _scaled(grad: Tensor, factor: Tensor | None) -> Tensor:
+def scaled(grad: Tensor, factor: Tensor | None) -> Tensor:
+    """DW with the factor f, None for one."""
     return grad if factor is None else grad * factor
 
 
-def _conv_backward(
+def conv_backward(
     grad: Tensor, x: Tensor, weight: Tensor, conv: ConvArguments, which: int
 ) -> Tensor:
     """One of the two gradients of a convolution: 0 the input's, 1 the weight's."""

@@ -41,6 +41,10 @@ def sparse_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPlan, scale: Tensor | None = None
 ) -> Tensor:
     """x: (..., in) -> (..., out) with the products that `plan` asks for."""
+    if plan.kernels is not None and not weight.is_meta:
+        from .kernel_products import kernel_linear
+
+        return kernel_linear(x, weight, bias, _rule(plan), plan, scale)
     chosen = _operands(plan, weight, x, scale)
     x, weight, bias, *cast = _autocast(x, weight, bias, chosen.ff, chosen.bp, chosen.factor)
     y: Tensor = SparseLinearFunction.apply(  # type: ignore[no-untyped-call]
@@ -58,6 +62,10 @@ def sparse_conv2d(
     scale: Tensor | None = None,
 ) -> Tensor:
     """x: (batch, in, h, w) -> (batch, out, h', w')."""
+    if plan.kernels is not None and not weight.is_meta:
+        from .kernel_products import kernel_conv2d
+
+        return kernel_conv2d(x, weight, bias, conv, _rule(plan), plan, scale)
     chosen = _operands(plan, weight, x, scale)
     x, weight, bias, *cast = _autocast(x, weight, bias, chosen.ff, chosen.bp, chosen.factor)
     y: Tensor = SparseConv2dFunction.apply(  # type: ignore[no-untyped-call]

@@ -13,6 +13,9 @@ from .discovery import Candidate
 from .methods import METHODS, Method
 from .schedules import Stage
 
+KERNELS = ("cpu",)
+"""Backends that train on packed copies."""
+
 
 @dataclass(frozen=True)
 class LayerPlan:
@@ -34,6 +37,8 @@ class LayerPlan:
     passed: float = 0.0
     """The share of its dropped weights that FF multiplies by: above 0 in a mask decay."""
     dense_because: dict[Phase, str] = field(default_factory=dict)
+    kernels: str | None = None
+    """What multiplies: None for torch on masked weights, or a name in `KERNELS` for packed copies."""
 
     @property
     def is_sparse(self) -> bool:

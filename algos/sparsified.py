@@ -20,6 +20,7 @@ from cosparse.spec import (
     pack,
     parse_pattern,
 )
+from cosparse.spec.errors import unknown_name
 
 from .attention import SparseMultiheadAttention, SparseTransformerEncoderLayer
 from .decay import DecayHandle, attach_decay
@@ -33,7 +34,7 @@ from .factorized.parts import FixedSupport, weight_of
 from .layers import SparseConv2d, SparseLinear, soft_scale
 from .methods import Method, find_method
 from .operands import operands
-from .plan import LayerPlan, at_stage, plan_layer
+from .plan import KERNELS, LayerPlan, at_stage, plan_layer
 from .probe import call, undisturbed
 from .proximal import ProximalHandle
 from .schedules import Stage, Timeline, constant
@@ -205,6 +206,7 @@ def sparsify(
     exclude: Iterable[str] = (),
     select_dtype: str = "float16",
     sample: Any = None,
+    kernels: str | None = None,
 ) -> Sparsified:
     """Make the layers of `model` follow `method` with `pattern`, in place.
 
@@ -213,11 +215,13 @@ def sparsify(
     are then found by data flow instead of registration order. Parameters, hooks and state_dict keys
     stay as they are; a method with a structure replaces weights by factors, with keys of their own, whose
     starting values are drawn with torch's generator; s-ste adds a buffer a layer; a method with a fixed mask
-    sets the weights outside it to zero.
+    sets the weights outside it to zero. kernels: "cpu" multiplies by packed copies, made anew in each step,
+    on the kernels of `kernels.cpu` (float32); None by masked weights on torch.
     Raises UnsupportedError for what the method cannot do, PatternError for the pattern.
     """
     choice = _choose(model, method, pattern, include, exclude, sample)
-    return _apply(model, choice, select_dtype)
+    _check_kernels(kernels, choice.method)
+    return _apply(model, choice, select_dtype, kernels)
 
 
 def outline(
@@ -290,19 +294,32 @@ def _outlined(model: nn.Module, choice: _Choice, select_dtype: str) -> Sparsifie
         return _apply(meta_copy(model), choice, select_dtype)
 
 
-def _plans(choice: _Choice, select_dtype: str) -> dict[str, LayerPlan]:
-    return {
-        item.name: plan_layer(
-            item, choice.method, choice.pattern, select_dtype, choice.why_dense[item.name]
+def _check_kernels(kernels: str | None, method: Method) -> None:
+    if kernels is None:
+        return
+    if kernels not in KERNELS:
+        raise UnsupportedError(unknown_name("kernels", kernels, KERNELS))
+    if method.structure is not None:
+        raise UnsupportedError(
+            f"method '{method.name}' replaces weights by factors, which kernels='{kernels}' does not "
+            "train; leave `kernels` out"
         )
+
+
+def _plans(choice: _Choice, select_dtype: str, kernels: str | None = None) -> dict[str, LayerPlan]:
+    plans = (
+        plan_layer(item, choice.method, choice.pattern, select_dtype, choice.why_dense[item.name])
         for item in choice.candidates
-    }
+    )
+    return {plan.name: replace(plan, kernels=kernels) for plan in plans}
 
 
-def _apply(model: nn.Module, choice: _Choice, select_dtype: str) -> Sparsified:
+def _apply(
+    model: nn.Module, choice: _Choice, select_dtype: str, kernels: str | None = None
+) -> Sparsified:
     row, pattern = choice.method, choice.pattern
     if row.structure is None:
-        plans = _plans(choice, select_dtype)
+        plans = _plans(choice, select_dtype, kernels)
         replaced = _replace(model, choice.candidates, plans)
         for plan in plans.values():
             prepare_weight(model, plan)
