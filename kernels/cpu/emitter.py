@@ -67,6 +67,12 @@ class Emitter:
         value = self.load(f"i{bits}", address)
         return value if bits == 64 else self.let(f"zext i{bits} {value} to i64")
 
+    def prefetch(self, address: Value) -> None:
+        """Ask for the cache line at an address, which need not exist, in the second-level cache."""
+        self.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        pointer = self.let(f"inttoptr i64 {address} to ptr")
+        self.do(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 2, i32 1)")
+
     def splat(self, scalar: Value) -> Value:
         one = self.let(f"insertelement {self.vector} poison, float {scalar}, i32 0")
         zeros = f"<{self.lanes} x i32> zeroinitializer"

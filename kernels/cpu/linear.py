@@ -92,7 +92,7 @@ def _runs(widths: list[int], unit: int, first: int) -> tuple[Run, ...]:
 def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     """Tokens in the lanes: one call for all panels of a width packs, multiplies and unpacks."""
     shape, lanes = weight.shape, isa.lanes
-    x = _filled(x, lanes, lanes)
+    x = filled(x, lanes, lanes)
     y = _results(len(x), weight.rows)
     x_at, x_stride, y_at, y_stride = _address(x), x.strides[0], _address(y), y.strides[0]
     pointers, pointer_stride = _address(weight.pointers), weight.pointers.strides[0]
@@ -119,7 +119,7 @@ def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
 def _across(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     """Rows in the lanes: pack all panels, then multiply a stretch of rows by each of them."""
     shape, vectors = weight.shape, weight.shape.rows // isa.lanes
-    x = _filled(x, TOKEN_STEP, SQUARE)
+    x = filled(x, TOKEN_STEP, SQUARE)
     y = _results(len(x), weight.rows)
     most = max(1, isa.accumulators // vectors // TOKEN_STEP)
     packed = aligned_empty(x.size)
@@ -168,7 +168,7 @@ def _results(tokens: int, rows: int) -> Array:
     return aligned_empty(tokens * rows).reshape(tokens, rows)
 
 
-def _filled(x: Array, token_unit: int, column_unit: int) -> Array:
+def filled(x: Array, token_unit: int, column_unit: int) -> Array:
     """`x`, filled up with zeros to multiples of the units."""
     rows, columns = (
         -(-size // unit) * unit

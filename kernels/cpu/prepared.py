@@ -24,7 +24,8 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import unknown_name
 from cosparse.spec.layout import Layout
 
-from .isa import Isa
+from .isa import Isa, current
+from .permute import PermutedWeight, can_permute, permuted
 from .tiled import TiledWeight, tile, tile_shape
 
 SHARED_ROWS = 4
@@ -43,6 +44,8 @@ class PreparedWeight:
     values: Array
     shared_rows: int
     """Rows that have their columns in common: V, or the rows of a block."""
+    packed: PackedTensor
+    """Where it comes from."""
     repack_s: float
     """Seconds that the repacking took."""
 
@@ -73,6 +76,12 @@ class PreparedWeight:
                 shape, self.tap_pointers, self.columns, self.values, self.panel_rows
             )
         return self._tiled[isa.name]
+
+    @cached_property
+    def permuted(self) -> PermutedWeight | None:
+        """The layout of the kernels for few tokens, where they take this weight."""
+        packed: Any = self.packed
+        return permuted(packed) if can_permute(packed, current()) else None
 
     @property
     def density(self) -> float:
@@ -129,6 +138,7 @@ def prepare(packed: PackedTensor) -> PreparedWeight:
         columns=columns,
         values=values,
         shared_rows=_shared_rows(packed),
+        packed=packed,
         repack_s=time.perf_counter() - start,
     )
 

@@ -24,9 +24,10 @@ from ..geometry import (
 )
 from .copies import StepCopy
 from .im2col import im2col
-from .isa import PORTABLE, current
+from .isa import AVX512, PORTABLE, current
 from .linear import multiply
 from .panels import Panel, aligned_empty, from_strips, to_panel
+from .permute import MOST_TOKENS, multiply_permuted
 from .planes import ConvPlan, Window, forward_window, gradient_windows, tap_windows
 from .prepared import SHARED_ROWS, PreparedWeight, prepare
 from .rows import dot_rows, multiply_rows, multiply_shared_rows
@@ -50,7 +51,10 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
     x = check_linear(prepared.layout, x)
     check_threads(threads)
     isa = current()
-    if len(x) <= _DOT_TOKENS:
+    few = prepared.permuted if isa is AVX512 and len(x) <= MOST_TOKENS else None
+    if few is not None:
+        y = multiply_permuted(few, x, threads)[:, : prepared.rows]
+    elif len(x) <= _DOT_TOKENS:
         y = np.empty((len(x), prepared.rows), np.float32)
         _run(dot_rows, prepared, (x,), y, threads)
     elif isa is PORTABLE:

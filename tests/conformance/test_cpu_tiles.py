@@ -12,7 +12,7 @@ import pytest
 import kernels
 from cosparse.spec import CorruptFileError, UnsupportedError, pack, parse_pattern
 from kernels import cpu, reference
-from kernels.cpu import isa, linear, objects, workers
+from kernels.cpu import isa, linear, objects, permute, products, workers
 from kernels.cpu.tiled import TileShape, tile
 
 from .conformance import KernelConformance, activations, summation_bound, weights
@@ -222,3 +222,51 @@ class TestWorkers:
         root = str(Path(kernels.__file__).parents[1])
         environment = os.environ | {"PYTHONPATH": root}
         subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)
+
+
+needs_avx512 = pytest.mark.skipif(
+    isa.AVX512 not in isa.available_isas(), reason="this processor has no AVX-512"
+)
+
+
+@needs_avx512
+class TestPermute:
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "float16"])
+    @pytest.mark.parametrize("tokens", [1, 3, 8])
+    def test_few_tokens_read_weights_as_stored(self, dtype, tokens, monkeypatch):
+        calls = []
+        multiply = products.multiply_permuted
+        monkeypatch.setattr(
+            products, "multiply_permuted", lambda *a: calls.append(a[0]) or multiply(*a)
+        )
+        for pattern in ("2:4", "2:8", "1:8", "1:16", "2:16", "4:8", "1:2", "3:4", "16:2:8"):
+            packed = pack(weights((70, 173)), parse_pattern(pattern), axis=1, dtype=dtype)
+            x = activations((tokens, 2 * 173))[:, ::2]
+            expected = reference.matmul(packed, x)
+            wide = np.abs(packed.unpack().astype(np.float64))
+            for threads in (1, 2):
+                got = kernels.matmul(packed, x, threads=threads)
+                bound = summation_bound(175, np.abs(x.astype(np.float64)) @ wide.T, 2.0**-24)
+                assert (np.abs(got - expected) <= bound).all(), pattern
+        fits = [one for one in calls if one.stored == (dtype if dtype != "float16" else "float32")]
+        assert len(calls) == len(fits) == 2 * 9
+
+    def test_a_group_s_positions_fill_a_word(self):
+        for n, m, entries, windows in ((2, 4, 8, 2), (2, 8, 4, 2), (1, 8, 2, 4), (1, 16, 1, 8)):
+            grouping = permute.Grouping(n, m)
+            assert (grouping.entries, grouping.windows, grouping.fits) == (entries, windows, True)
+        assert not permute.Grouping(12, 16).fits
+        assert not permute.Grouping(1, 32).fits
+        assert not permute.Grouping(2, 5).fits
+
+    def test_bytes_read_for_one_token(self):
+        """Values and positions: .531, .281, .141 and .070 of a dense float32 weight."""
+        for pattern, share in (
+            ("2:4", 17 / 32),
+            ("2:8", 9 / 32),
+            ("1:8", 9 / 64),
+            ("1:16", 9 / 128),
+        ):
+            packed = pack(weights((64, 256)), parse_pattern(pattern), axis=1, dtype="float32")
+            weight = permute.permuted(packed)
+            assert weight.values.nbytes + weight.words.nbytes == share * 4 * 64 * 256
