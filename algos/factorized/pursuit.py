@@ -20,6 +20,9 @@ from cosparse.spec import NM, PatternError
 RIDGE = 1e-10
 """Share of an atom's mean energy added to the diagonal, so that equal atoms can be solved for."""
 
+RUNNER_UP = 0.9
+"""Below 1 by more than the selection's rounding."""
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -64,6 +67,22 @@ def refresh(weight: Tensor, dictionary: Tensor, pattern: NM) -> Factors:
     """One alternation that starts from `dictionary`, for a weight that has moved a little."""
     found = _alternate(weight.detach().double(), dictionary.double(), pattern)
     return _cast(found, weight.dtype)
+
+
+def with_runners_up(weight: Tensor, factors: Factors, pattern: NM) -> Tensor:
+    """Coefficients, where a dropped atom has what it would get alone on the row's residual.
+
+    That is at most RUNNER_UP of the smallest kept coefficient of its group, so that selection keeps the
+    support; without it a dropped coefficient starts at zero, far from those that it has to overtake.
+    """
+    wide, dictionary = weight.detach().double(), factors.dictionary.double()
+    kept = factors.coefficients.double()
+    energy = dictionary.square().sum(1).clamp(min=torch.finfo(dictionary.dtype).tiny)
+    alone = (wide - kept @ dictionary) @ dictionary.T / energy
+    grouped = kept.abs().masked_fill(~factors.support, torch.inf).unflatten(1, (-1, pattern.m))
+    least = RUNNER_UP * grouped.amin(2).repeat_interleave(pattern.m, 1)
+    dense = torch.where(factors.support, kept, alone.clamp(-least, least))
+    return dense.to(weight.dtype)
 
 
 def relative_error(weight: Tensor, approximation: Tensor) -> float:

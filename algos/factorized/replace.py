@@ -29,7 +29,7 @@ from .chain import Chain, materialise
 from .guided import SelfGuided
 from .parts import Bias, BlockLinear, Shuffle, fix_support
 from .projected import project_layer
-from .pursuit import Factors, factorize
+from .pursuit import Factors, factorize, with_runners_up
 from .structures import (
     BlockDense,
     BlockShuffle,
@@ -127,7 +127,10 @@ def _dictionary(layer: Layer, how: Replacement) -> Plans:
     factors = _pursued(weight, atoms, pattern, structure.alternations, how.generator)
     if structure.training == "weight":
         project_layer(layer, factors, pattern, structure.every)
-        return {"weight": how.plan}
+        return {"weight": _runs_dense(how.plan, "trained at dense cost; its factors are deployed")}
+    if structure.training == "factors" and not weight.is_meta:
+        dense = with_runners_up(as_rows(weight), factors, pattern)
+        factors = replace(factors, coefficients=dense)
     parts = dictionary_parts(layer, factors)
     second = parts["second"]
     plan = how.sparse(tuple(second.weight.shape), pattern)
@@ -182,7 +185,9 @@ def _low_rank_sparse(layer: Layer, how: Replacement) -> Plans:
     return {
         "low_rank.first.weight": _dense(how.plan, low_rank[0].weight),
         "low_rank.second.weight": _dense(how.plan, low_rank[1].weight),
-        "sparse.values": _supported(how) if strided else _dense(how.plan, full),
+        "sparse.values": _supported(how)
+        if strided
+        else _runs_dense(how.plan, "random positions have no groups"),
     }
 
 
@@ -272,6 +277,10 @@ def _positions(kept: Tensor, pattern: NM) -> Tensor:
 def _dense(plan: LayerPlan, weight: Any) -> LayerPlan:
     """The plan of a factor that no method prunes."""
     return replace(plan, shape=tuple(weight.shape), dense_because={})
+
+
+def _runs_dense(plan: LayerPlan, reason: str) -> LayerPlan:
+    return replace(plan, dense_because=dict.fromkeys((Phase.FF, Phase.BP), reason))
 
 
 def _supported(how: Replacement) -> LayerPlan:

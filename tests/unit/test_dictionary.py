@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from algos import nm_mask
 from algos.factorized import pursuit, storage
 from algos.factorized.structures import Dictionary
 from algos.factorized.views import as_rows, from_rows
@@ -124,6 +125,24 @@ def test_the_same_seed_gives_the_same_factors():
     assert torch.equal(one.coefficients, two.coefficients)
     assert torch.equal(one.dictionary, two.dictionary)
     assert not torch.equal(one.dictionary, other.dictionary)
+
+
+def test_runners_up_have_what_they_would_get_alone_and_stay_below_the_kept():
+    weight = torch.randn(30, 20, generator=seeded(0))
+    pattern = NM(2, 8)
+    found = pursuit.factorize(weight, 16, pattern, alternations=2, generator=seeded(1))
+    dense = pursuit.with_runners_up(weight, found, pattern)
+    assert torch.equal(nm_mask(dense, pattern, axis=1), found.support)
+    assert torch.equal(dense[found.support], found.coefficients[found.support])
+    residual = (weight - found.product).double().numpy()
+    for row, atom in (~found.support).nonzero().tolist():
+        direction = found.dictionary[atom].double().numpy()
+        alone = residual[row] @ direction / (direction @ direction)
+        group = slice(atom // 8 * 8, atom // 8 * 8 + 8)
+        kept = found.coefficients[row, group].abs()[found.support[row, group]].min()
+        limit = 0.9 * float(kept)
+        expected = max(-limit, min(limit, alone))
+        assert float(dense[row, atom]) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("atoms", "message"), [(41, "1 to 40 atoms"), (12, "multiple of M = 8")])
