@@ -21,7 +21,8 @@ from .pack_assembly import Selection, Target, lanes_at_once
 from .panels import aligned_empty
 from .prepared import PreparedWeight, prepare
 from .recycled import recycle, recycled_empty
-from .tiled import ROW_ALIGNMENT, TiledWeight, TileShape, tile_shape
+from .tiled import ROW_ALIGNMENT, TiledWeight, TileShape
+from .tuned import tile_shape
 
 PANEL_BYTES = 1 << 20
 """Of a weight's rows that are packed in both directions one after the other: half a second-level cache."""

@@ -59,8 +59,13 @@ def compile_assembly(assembly: str) -> bytes:
 
 
 def _key(assembly: str) -> str:
-    parts = (assembly, *_processor(), llvmlite.__version__, str(llvm.llvm_version_info))
+    parts = (assembly, *target_identity())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def target_identity() -> tuple[str, ...]:
+    """What decides the machine code of an assembly: processor, features, LLVM."""
+    return (*_processor(), llvmlite.__version__, str(llvm.llvm_version_info))
 
 
 def _read(path: Path) -> bytes | None:

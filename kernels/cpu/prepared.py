@@ -26,7 +26,8 @@ from cosparse.spec.layout import Layout
 
 from .isa import Isa, current
 from .permute import PermutedWeight, can_permute, permuted
-from .tiled import TiledWeight, tile, tile_shape
+from .tiled import TiledWeight, tile
+from .tuned import tile_shape
 
 SHARED_ROWS = 4
 """Rows of a tile whose lanes share their columns."""
@@ -53,11 +54,11 @@ class PreparedWeight:
     def panel_rows(self) -> int:
         return self.layout.conv_groups * self.layout.taps * self.layout.reduction
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         return (len(self.tap_pointers) - 1) // self.layout.taps
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of a product, with those that fill the last tile of every convolution group."""
         return self.tiles * self.tile_rows

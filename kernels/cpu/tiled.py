@@ -16,13 +16,10 @@ import numpy as np
 
 from cosparse.spec.dtypes import Array
 
-from .isa import Isa
 from .panels import aligned_empty
 
 ROW_ALIGNMENT = 16
 """Rows of the widest vector register: results leave the kernels in squares of that size."""
-_ACROSS_BELOW = 0.2
-"""Density up to which rows across the lanes win: they move results least, but load most."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +67,6 @@ class TiledWeight:
     def rows(self) -> int:
         """Rows of a product, with those that fill the last tiles."""
         return self.row_tiles * self.shape.rows
-
-
-def tile_shape(shared_rows: int, density: float, isa: Isa) -> TileShape:
-    """The default for a weight of which every `shared_rows` rows have their columns in common."""
-    for vectors in (2, 1):
-        rows = vectors * isa.lanes
-        if shared_rows % rows == 0 and (vectors == 2 or density < _ACROSS_BELOW):
-            return TileShape(rows, shared=True, k_tile=4096, unroll=1, across=True)
-    for rows in (8, 4):
-        if shared_rows % rows == 0:
-            return TileShape(rows, shared=True, k_tile=4096, unroll=1)
-    return TileShape(rows=4, shared=False, k_tile=128, unroll=2)
 
 
 def tile(

@@ -98,6 +98,19 @@ class TestUnits(KernelConformance):
         np.testing.assert_array_equal(x, before)
 
 
+@pytest.mark.parametrize("pattern", ["1:16", "8:1:16", "16:1:16", "32:1:16"])
+@pytest.mark.parametrize("unit", [isa.AVX512, isa.AVX2], ids=lambda unit: unit.name)
+def test_more_columns_than_a_k_tile(pattern, unit, monkeypatch):
+    if unit not in isa.available_isas():
+        pytest.skip(f"this processor has no {unit.name}")
+    monkeypatch.setenv("COSPARSE_CPU_ISA", unit.name)
+    packed = pack(weights((64, 4300)), parse_pattern(pattern), axis=1)
+    x = activations((30, 4300))
+    magnitudes = np.abs(x.astype(np.float64)) @ np.abs(packed.unpack().astype(np.float64)).T
+    excess = np.abs(kernels.matmul(packed, x) - reference.matmul(packed, x))
+    assert (excess <= summation_bound(4300, magnitudes, 2.0**-24)).all()
+
+
 def test_a_cut_group_and_a_filled_tile_meet_no_infinity():
     packed = pack(weights((6, 21)), parse_pattern("2:8"), axis=1)
     mask = packed.mask()
