@@ -145,6 +145,8 @@ def _train_one(
     reporter.stage(
         f"{method:8} seed {seed}: {result.metric_name} {metric} ({result.seconds:.1f} CPU s)"
     )
+    if result.stopped is not None:
+        reporter.stage(f"{method:8} seed {seed} stopped: {result.stopped}")
     return result
 
 

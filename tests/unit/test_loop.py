@@ -18,8 +18,9 @@ from algos.loop import (
     step_count,
     train,
 )
+from algos.snapshot import SnapshotFile
 from algos.sparsified import sparsify
-from cosparse.spec import UnsupportedError
+from cosparse.spec import CorruptFileError, UnsupportedError
 
 RECIPE = Recipe(epochs=None, steps=6, batch=4, lr=0.1, momentum=0.0, weight_decay=0.0)
 
@@ -215,6 +216,68 @@ def test_a_loss_that_is_not_finite_ends_the_run():
     assert result.metric is None
     assert result.steps < 50
     assert all(math.isfinite(point["loss"]) for point in result.history)
+
+
+def test_a_stopped_run_says_where_and_has_the_last_good_weights():
+    """The weights overflow in step 8 of 40: its snapshot is no good one, that of step 6 is."""
+    sparsified = sparsify(network(), "bdwp", "2:8")
+    states = {}
+
+    def observe(step, seen):
+        states[step] = {key: value.clone() for key, value in seen.model.state_dict().items()}
+        if step == 8:
+            seen.model[0].weight.grad.fill_(torch.inf)
+
+    result = train(sparsified, labelled(), replace(RECIPE, steps=40), 0, observe=observe)
+    assert result.metric is None and result.steps == 9
+    told = (
+        "the loss was nan at step 9; the weights are those after step 6, the last good checkpoint"
+    )
+    assert result.stopped.startswith(told)
+    for key, value in sparsified.model.state_dict().items():
+        assert value.equal(states[7][key])
+
+
+@pytest.mark.parametrize(
+    "method", ["dense", "mvue", "s-ste", "pgf", "sr-ste", "dsformer", "random"]
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, method, optimizer):
+    recipe = Recipe(epochs=None, steps=24, batch=4, optimizer=optimizer, lr=0.01)
+
+    def model():
+        torch.manual_seed(0)
+        built = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 4))
+        return sparsify(built, method, "2:8", include=["*"])
+
+    def killed(step, sparsified):
+        if step == 17:
+            raise KeyboardInterrupt
+
+    whole = model()
+    expected = train(whole, labelled(), recipe, 0)
+    file = SnapshotFile(tmp_path / "run.pt", 5, "this run")
+    with pytest.raises(KeyboardInterrupt):
+        train(model(), labelled(), recipe, 0, observe=killed, snapshots=file)
+    assert file.read().step == 15
+    assert SnapshotFile(file.path, 5, "another run").read() is None
+    resumed = model()
+    torch.manual_seed(99)
+    seen = []
+    found = train(
+        resumed, labelled(), recipe, 0, observe=lambda step, _: seen.append(step), snapshots=file
+    )
+    assert seen[0] == 16 and not file.path.exists()
+    assert (found.metric, found.history) == (expected.metric, expected.history)
+    states = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_a_damaged_snapshot_is_told(tmp_path):
+    file = SnapshotFile(tmp_path / "run.pt", 5, "key")
+    file.path.write_bytes(b"no snapshot")
+    with pytest.raises(CorruptFileError, match="delete it to begin anew"):
+        train(sparsify(network(), "dense"), labelled(), RECIPE, 0, snapshots=file)
 
 
 def test_weights_that_are_not_finite_after_the_last_step():
