@@ -24,7 +24,8 @@ from cosparse.spec.formats.nm import NIBBLE_MAX_M
 from cosparse.spec.layout import Layout
 from cosparse.spec.patterns import kept_count, padded
 
-from .plan import LayerPlan
+from .plan import LayerPlan, at_stage
+from .schedules import Stage, Timeline
 
 FP16_BYTES = 2
 FP32_BYTES = 4
@@ -71,6 +72,24 @@ def lower(workload: Workload, layers: dict[str, LayerPlan], *, optimizer: str = 
             extra.append(_update(tensor.name, elements, UPDATES[optimizer]))
             extra += _prunes(tensor.name, elements, layers.get(tensor.name), read)
     return replace(workload, ops=(*ops, *extra))
+
+
+def lower_stages(
+    workload: Workload, layers: dict[str, LayerPlan], timeline: Timeline, *, optimizer: str = "sgd"
+) -> list[tuple[Stage, Workload]]:
+    """The step of every stage of a schedule: dense while dropped weights still pass.
+
+    A stage stands for its `end - begin` steps. Raises as `lower`.
+    """
+    return [
+        (stage, lower(workload, _plans_in(stage, layers), optimizer=optimizer))
+        for stage in timeline.stages
+    ]
+
+
+def _plans_in(stage: Stage, layers: dict[str, LayerPlan]) -> dict[str, LayerPlan]:
+    exploited = Stage(stage.begin, stage.end, stage.hardware_pattern)
+    return {name: at_stage(plan, exploited, stage.begin) for name, plan in layers.items()}
 
 
 def _trained_weights(workload: Workload) -> set[str]:

@@ -74,6 +74,15 @@ class Sparsified:
         for name, plan in self.sparse_layers.items():
             _set_plan(self.model, name, at_stage(plan, stage, step))
 
+    def plans_in_force(self) -> dict[str, LayerPlan]:
+        """The plan that each pruned Linear and Conv2d follows in the stage entered last, by weight."""
+        found = {}
+        for name in self.sparse_layers:
+            owner = self._owner(name)
+            if isinstance(owner, SparseLinear | SparseConv2d):
+                found[name] = owner.plan
+        return found
+
     def guide(self, step: int, steps: int) -> None:
         """Give every guide its share at a step of so many; at `steps` it is gone."""
         for module in self.model.modules():

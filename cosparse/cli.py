@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosparse.cli_bench import JsonOption, bench_app, print_json
+from cosparse.cli_train import train
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(bench_app, name="bench")
+app.command()(train)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="A shipped scenario (`cosparse list`) or a YAML file.")
@@ -69,37 +71,6 @@ def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
         print(
             f"It names code of yours ({checked.model.name}); not executed here, `run` needs --trust."
         )
-
-
-@app.command()
-def train(
-    scenario: ScenarioArgument,
-    out: OutOption = None,
-    trust: TrustOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Train only: every method and seed of a scenario, checkpoints kept for `run`."""
-    from dataclasses import asdict
-
-    from cosparse.flow.scenario import load_scenario
-
-    checked = load_scenario(scenario)
-    from cosparse.flow.run import train_only
-
-    rows, checkpoints = train_only(checked, out=out, trust=trust, reporter=_reporter(json))
-    if json:
-        print_json([asdict(row) for row in rows])
-        return
-    columns = ("method", "metric", "mean", "deviation", "difference to dense", "95 % +-")
-    _print_table(
-        columns,
-        [
-            (r.method, r.metric_name, _number(r.mean), _number(r.deviation), _number(r.difference),
-             _number(r.half_width))
-            for r in rows
-        ],
-    )  # fmt: skip
-    print(f"checkpoints: {checkpoints}")
 
 
 @app.command()
@@ -480,10 +451,6 @@ def _print_table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     from cosparse.flow.console import print_table
 
     print_table(columns, rows)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":

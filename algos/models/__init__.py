@@ -59,6 +59,14 @@ MODELS: dict[str, ModelEntry] = {
             "three convolutions and two linear layers",
         ),
         ModelEntry(
+            "digits-vit",
+            "algos.models.vit:digits_vit",
+            "digits",
+            "classification",
+            (1, 8, 8),
+            "ViT of 2 layers, width 64, patch 2, for digits",
+        ),
+        ModelEntry(
             "bytes-lm",
             "algos.models.language:byte_lm",
             "bytes",

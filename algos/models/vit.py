@@ -1,4 +1,4 @@
-"""Vision transformers (Dosovitskiy et al., ICLR 2021): ViT-B/16 and a small one.
+"""Vision transformers (Dosovitskiy et al., ICLR 2021): ViT-B/16 and two small ones.
 
 ViT-B/16 has torchvision's shapes. Attention has a fused `qkv` Linear and an `out` Linear, which
 nn.MultiheadAttention would bypass.
@@ -44,16 +44,23 @@ class EncoderBlock(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Logits (batch, classes) of images (batch, 3, image, image)."""
+    """Logits (batch, classes) of images (batch, channels, image, image)."""
 
     def __init__(
-        self, image: int, patch: int, dim: int, layers: int, heads: int, num_classes: int
+        self,
+        image: int,
+        patch: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        num_classes: int,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         _check_multiple("dim", dim, "heads", heads)
         _check_multiple("image", image, "patch", patch)
         tokens = (image // patch) ** 2 + 1
-        self.conv_proj = nn.Conv2d(3, dim, patch, stride=patch)
+        self.conv_proj = nn.Conv2d(channels, dim, patch, stride=patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embedding = nn.Parameter(torch.empty(1, tokens, dim).normal_(std=0.02))
         self.blocks = nn.ModuleList(EncoderBlock(dim, heads) for _ in range(layers))
@@ -79,6 +86,13 @@ def cifar_vit(
 ) -> VisionTransformer:
     """Return a small ViT for 32 x 32 images. The sizes are our choice: no paper fixes them."""
     return VisionTransformer(32, patch, dim, layers, heads, num_classes)
+
+
+def digits_vit(
+    num_classes: int = 10, dim: int = 64, layers: int = 2, heads: int = 4, patch: int = 2
+) -> VisionTransformer:
+    """Return a ViT for 8 x 8 digits; its widths hold whole groups of up to 64."""
+    return VisionTransformer(8, patch, dim, layers, heads, num_classes, channels=1)
 
 
 def _check_multiple(name: str, value: int, of: str, divisor: int) -> None:

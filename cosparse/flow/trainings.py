@@ -72,7 +72,7 @@ def train_all(
         )
     origin = _origin(scenario)
     results = []
-    with _torch_threads(scenario.threads):
+    with torch_threads(scenario.threads):
         for seed in scenario.train.seeds:
             for method in scenario.train.methods:
                 finished = _finished(folder, method, seed, origin)
@@ -84,7 +84,7 @@ def train_all(
 
 
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Iterator[None]:
     """A fixed count: accuracy then repeats on any machine, and small networks do not spin.
 
     torch's default, one a core, makes the threads of a small network wait for each other: on busy

@@ -1,0 +1,154 @@
+"""Which runs a study has: named grids of cells, each a task, a method, a pattern, a budget and its seeds."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+
+from algos.methods import METHODS, Method, find_method
+from algos.schedules import Schedule
+from cosparse.spec.errors import UnsupportedError, unknown_name
+
+from .tasks import Task, find_task
+
+STUDY_VERSION = 1
+"""Raised when a run of the same name would give other numbers."""
+EPOCHS, FLOPS = "equal epochs", "equal FLOPs"
+DENSE = "dense"
+ONE_SHOT = "one-shot"
+"""A cell without runs of its own: the trained dense weights, pruned and evaluated at once."""
+
+VARIANTS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        replace(METHODS["pgf"], name="pgf-linear", schedule=Schedule("linear")),
+        replace(METHODS["pgf"], name="pgf-stepwise", schedule=Schedule("stepwise")),
+        replace(METHODS["pgf"], name="pgf-geometric", schedule=Schedule("geometric")),
+        replace(METHODS["pgf"], name="pgf-chain", gradients="chain"),
+        replace(METHODS["bdwp"], name="bdwp-decay", decay=2e-4),
+        replace(METHODS["bdwp"], name="bdwp-pgf", schedule=Schedule("exponential")),
+        replace(METHODS["bdwp"], name="bdwp-stepwise", schedule=Schedule("stepwise")),
+        replace(METHODS["transposable"], name="transposable-pgf", schedule=Schedule("stepwise")),
+    )
+}
+"""Rows of the study beside METHODS: `bdwp-...` are recipes of our own."""
+
+
+def study_method(name: str) -> Method:
+    """A row of METHODS or VARIANTS. Raises UnsupportedError."""
+    return VARIANTS.get(name) or find_method(name)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is compared: every seed of it is one run."""
+
+    task: str
+    method: str
+    pattern: str
+    budget: str = EPOCHS
+
+    @property
+    def label(self) -> str:
+        pattern = "" if self.method == DENSE else f" {self.pattern}"
+        return f"{self.method}{pattern}" + ("" if self.budget == EPOCHS else f", {self.budget}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    cell: Cell
+    seed: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A named study. seeds: by cell, the first of a fixed row 0, 1, 2, ..."""
+
+    name: str
+    summary: str
+    seeds: dict[Cell, int]
+    one_shot: tuple[str, ...] = ("2:8",)
+    """Patterns by which trained dense weights are pruned without training."""
+    shorten: float = 1.0
+    """Share of each task's steps."""
+
+    def task(self, name: str) -> Task:
+        """The task with this grid's number of steps."""
+        task = find_task(name)
+        if self.shorten == 1:
+            return task
+        recipe = task.recipe
+        if recipe.steps is not None:
+            return replace(task, recipe=replace(recipe, steps=round(recipe.steps * self.shorten)))
+        assert recipe.epochs is not None
+        return replace(task, recipe=replace(recipe, epochs=round(recipe.epochs * self.shorten)))
+
+    def key(self, run: Run) -> str:
+        """Digest of all that decides the outcome of a run beside versions and machine."""
+        method, task = study_method(run.cell.method), self.task(run.cell.task)
+        content = [STUDY_VERSION, asdict(run), repr(method), asdict(task), self.one_shot]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def runs(self) -> list[Run]:
+        """Seed by seed within a task, so that pairs are complete early."""
+        tasks = dict.fromkeys(cell.task for cell in self.seeds)
+        most = max(self.seeds.values())
+        return [
+            Run(cell, seed)
+            for task in tasks
+            for seed in range(most)
+            for cell, seeds in self.seeds.items()
+            if cell.task == task and seed < seeds
+        ]
+
+
+_NEIGHBOURS = ("sr-ste", "sdgp", "sdwp", "random")
+_SPARSER = ("1:8", "1:16", "1:32")
+
+
+def _full() -> dict[Cell, int]:
+    seeds: dict[Cell, int] = {}
+    for task, head, others in (("digits-cnn", 30, 10), ("digits-vit", 30, 10), ("byte-lm", 5, 5)):
+        seeds[Cell(task, DENSE, "dense")] = head
+        seeds[Cell(task, "bdwp", "2:8")] = head
+        seeds |= {Cell(task, method, "2:8"): head for method in _NEIGHBOURS}
+        for pattern in _SPARSER:
+            names = ("bdwp", "sr-ste", "pgf", "bdwp-stepwise")
+            seeds |= {Cell(task, method, pattern): others for method in names}
+        for budget in (EPOCHS, FLOPS):
+            seeds[Cell(task, "fixed", "2:8", budget)] = others
+        seeds[Cell(task, "random", "2:8", FLOPS)] = others
+        more = (
+            ("bi-mask", "transposable", "mvue", "bdwp-decay") if task != "byte-lm" else ("bi-mask",)
+        )
+        seeds |= {Cell(task, method, "2:8"): others for method in more}
+    for task in ("digits-cnn", "digits-vit"):
+        seeds[Cell(task, "s-ste", "2:4")] = 10
+        seeds[Cell(task, "block", "block 16x16 @ 0.25")] = 10
+        seeds[Cell(task, "block-prox", "block 16x16 @ 0.25")] = 10
+    return seeds
+
+
+def _short() -> dict[Cell, int]:
+    task = "digits-cnn"
+    names = ("bdwp", "sr-ste", "random")
+    return {Cell(task, DENSE, "dense"): 4} | {Cell(task, name, "2:8"): 4 for name in names}
+
+
+GRIDS: dict[str, Grid] = {
+    grid.name: grid
+    for grid in (
+        Grid("short", "four methods at 2:8 on digits-cnn, 4 paired seeds, 20 epochs", _short(),
+             shorten=1 / 3),
+        Grid("full", "all tasks; 30 paired seeds for the headline cells, 10 or 5 for others", _full(),
+             one_shot=("2:8", "1:16")),
+    )
+}  # fmt: skip
+
+
+def find_grid(name: str) -> Grid:
+    """Raises UnsupportedError."""
+    if name not in GRIDS:
+        raise UnsupportedError(unknown_name("study", name, GRIDS))
+    return GRIDS[name]
