@@ -14,7 +14,7 @@ The parts lie apart: `cosparse.spec.patterns` (which entries may be present), `m
     transposable   W_T           W_T           -       -
     mvue           -             -             -       unbiased
     s-ste          beta S(W)     beta S(W) *   -       unbiased
-    pgf            W~            W~ *          -       -          schedule from dense
+    pgf, pgf-...   W~            W~ *          -       -          schedule from dense
     block          W_B           W_B           -       -          decay 2e-4
     block-prox     W_B           W_B           -       -          proximal steps, then W_B
     fixed          W_FF          W_FF *        -       -          dW masked: the first mask stays
@@ -32,7 +32,7 @@ The parts lie apart: `cosparse.spec.patterns` (which entries may be present), `m
 dW reaches every weight, kept or not (straight-through), unless a row says "chain".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cosparse.spec import NM, Block, Pattern, Phase
@@ -108,6 +108,13 @@ class Method:
         return "gradient" if phase is Phase.BP and self.prunes_gradient else None
 
 
+_PGF = Method(
+    "pgf",
+    "N:M weights in FF, reached by a decay from dense",
+    prunes_ff=True,
+    reuses_ff_in_bp=True,
+    schedule=Schedule("exponential"),
+)
 _ROWS = (
     Method("dense", "no pruning"),
     Method(
@@ -151,12 +158,24 @@ _ROWS = (
         mask="soft",
         refuses=(("attention", "s-ste keeps a scale beside each weight; use Linear projections"),),
     ),
-    Method(
-        "pgf",
-        "N:M weights in FF, reached by a decay from dense",
-        prunes_ff=True,
-        reuses_ff_in_bp=True,
-        schedule=Schedule(),
+    _PGF,
+    replace(
+        _PGF,
+        name="pgf-linear",
+        summary="the same, dropped weights fading linearly",
+        schedule=Schedule("linear"),
+    ),
+    replace(
+        _PGF,
+        name="pgf-stepwise",
+        summary="the same, N halved in equal frames",
+        schedule=Schedule("stepwise"),
+    ),
+    replace(
+        _PGF,
+        name="pgf-geometric",
+        summary="the same, groups halved in equal frames",
+        schedule=Schedule("geometric"),
     ),
     Method(
         "dsformer",

@@ -270,7 +270,7 @@ def test_schema_and_model_are_required(tmp_path):
     assert problems_of(tmp_path, "threads: 1\n") == [
         "s.yaml:1:1: expected the key 'schema', got none; write 'schema: 1'",
         "s.yaml:1:1: expected the key 'model', got none (valid: bert-base, bytes-lm, cifar-vit, "
-        "digits-cnn, digits-mlp, resnet18, resnet18-64, resnet50, resnet9, vgg19, vit-b-16, "
+        "digits-cnn, digits-mlp, digits-vit, resnet18, resnet18-64, resnet50, resnet9, vgg19, vit-b-16, "
         "package.module:function, or {checkpoint: FILE})",
     ]
 

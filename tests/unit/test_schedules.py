@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from algos import METHODS
+from algos.lowering import lower_stages
 from algos.schedules import DECAYS, Schedule, Stage, constant
-from algos.sparsified import sparsify
-from cosparse.spec import NM, Dense, InputError, PatternError, select
+from algos.sparsified import plan_layers, sparsify
+from algos.tracing import capture
+from cosparse.spec import NM, Dense, InputError, PatternError, Phase, select
 
 
 def stages(decay, pattern, steps=100, epoch=1, **options):
@@ -175,3 +177,24 @@ def test_attention_follows_the_stages():
     sparse = sparsify(attention, "pgf", "1:8")
     sparse.enter(Stage(0, 5, NM(2, 16)), 0)
     assert attention.in_plan.ff == attention.out_plan.ff == NM(2, 16)
+
+
+def test_the_workload_of_every_stage_costs_what_hardware_can_save():
+    """MACs of FF and BP by hand: one Linear, 64 -> 32, four tokens."""
+    model = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 8))
+    x = torch.zeros(4, 64)
+    step = capture(model, x)
+
+    def issued(method):
+        plans = plan_layers(model, method, "1:8")
+        timeline = METHODS[method].schedule.timeline(NM(1, 8), 100, 1)
+        stages = lower_stages(step, plans, timeline)
+        assert [stage for stage, _ in stages] == list(timeline.stages)
+        layers = [
+            [g for g in one.gemms if g.name == "0" and g.phase is Phase.FF] for _, one in stages
+        ]
+        return [sum(gemm.issued_macs for gemm in gemms) / (4 * 64 * 32) for gemms in layers]
+
+    assert issued("pgf") == issued("pgf-linear") == [1, 1, 1 / 8]
+    assert issued("pgf-stepwise") == [1, 7 / 8, 4 / 8, 2 / 8, 1 / 8]
+    assert issued("pgf-geometric") == [1, 1 / 8, 1 / 8, 1 / 8, 1 / 8]

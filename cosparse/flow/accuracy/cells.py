@@ -20,9 +20,6 @@ ONE_SHOT = "one-shot"
 VARIANTS: dict[str, Method] = {
     method.name: method
     for method in (
-        replace(METHODS["pgf"], name="pgf-linear", schedule=Schedule("linear")),
-        replace(METHODS["pgf"], name="pgf-stepwise", schedule=Schedule("stepwise")),
-        replace(METHODS["pgf"], name="pgf-geometric", schedule=Schedule("geometric")),
         replace(METHODS["pgf"], name="pgf-chain", gradients="chain"),
         replace(METHODS["bdwp"], name="bdwp-decay", decay=2e-4),
         replace(METHODS["bdwp"], name="bdwp-pgf", schedule=Schedule("exponential")),
