@@ -101,29 +101,26 @@ class Grid:
 
 
 _NEIGHBOURS = ("sr-ste", "sdgp", "sdwp", "random")
-_SPARSER = ("1:8", "1:16", "1:32")
+_OWN = ("bdwp", "bdwp-stepwise")
+_MASKS = ("bi-mask", "transposable", "mvue", "bdwp-decay")
+_SPARSER = ("1:16", "1:32")
 
 
 def _full() -> dict[Cell, int]:
     seeds: dict[Cell, int] = {}
-    for task, head, others in (("digits-cnn", 30, 10), ("digits-vit", 30, 10), ("byte-lm", 5, 5)):
+    for task, head, others in (("digits-cnn", 30, 8), ("digits-vit", 30, 8), ("byte-lm", 5, 5)):
+        language = task == "byte-lm"
         seeds[Cell(task, DENSE, "dense")] = head
         seeds[Cell(task, "bdwp", "2:8")] = head
         seeds |= {Cell(task, method, "2:8"): head for method in _NEIGHBOURS}
+        seeds |= {Cell(task, method, "1:8"): others for method in _OWN}
         for pattern in _SPARSER:
-            names = ("bdwp", "sr-ste", "pgf", "bdwp-stepwise")
-            seeds |= {Cell(task, method, pattern): others for method in names}
-        for budget in (EPOCHS, FLOPS):
-            seeds[Cell(task, "fixed", "2:8", budget)] = others
-        seeds[Cell(task, "random", "2:8", FLOPS)] = others
-        more = (
-            ("bi-mask", "transposable", "mvue", "bdwp-decay") if task != "byte-lm" else ("bi-mask",)
-        )
-        seeds |= {Cell(task, method, "2:8"): others for method in more}
+            seeds |= {Cell(task, method, pattern): others for method in (*_OWN, "sr-ste", "pgf")}
+        seeds |= {Cell(task, "fixed", "2:8", budget): others for budget in (EPOCHS, FLOPS)}
+        seeds |= {Cell(task, name, "2:8"): others for name in _MASKS if not language}
     for task in ("digits-cnn", "digits-vit"):
-        seeds[Cell(task, "s-ste", "2:4")] = 10
-        seeds[Cell(task, "block", "block 16x16 @ 0.25")] = 10
-        seeds[Cell(task, "block-prox", "block 16x16 @ 0.25")] = 10
+        seeds[Cell(task, "s-ste", "2:4")] = 8
+        seeds |= {Cell(task, name, "block 16x16 @ 0.25"): 8 for name in ("block", "block-prox")}
     return seeds
 
 
@@ -138,7 +135,7 @@ GRIDS: dict[str, Grid] = {
     for grid in (
         Grid("short", "four methods at 2:8 on digits-cnn, 4 paired seeds, 20 epochs", _short(),
              shorten=1 / 3),
-        Grid("full", "all tasks; 30 paired seeds for the headline cells, 10 or 5 for others", _full(),
+        Grid("full", "all tasks; 30 paired seeds for the headline cells, 8 or 5 for others", _full(),
              one_shot=("2:8", "1:16")),
     )
 }  # fmt: skip

@@ -20,6 +20,8 @@ from .runs import data_of, model_of, recipe_of, relative_cost
 from .tasks import Task
 
 SHARD_HOURS = 2.0
+BUDGET_HOURS = 20.0
+"""Of the full study, on a machine that does nothing else."""
 CALIBRATION_STEPS = 12
 CALIBRATION = "calibration.json"
 
@@ -146,6 +148,11 @@ def summary(plan: Plan) -> list[str]:
         f"{facts['core_hours_left']:.1f} left, in {facts['shards']} shards of at most "
         f"{SHARD_HOURS:g} hours (predicted from {CALIBRATION_STEPS} steps of each cell)",
     ]
+    if facts["core_hours"] > BUDGET_HOURS:
+        lines.append(
+            f"more than the {BUDGET_HOURS:g} core-hours meant: on a busy machine the prediction is too "
+            f"high; delete {CALIBRATION} and plan again on an idle one"
+        )
     return lines + [_cell_line(row) for row in facts["cells"]]
 
 
