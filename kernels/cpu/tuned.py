@@ -25,8 +25,6 @@ from .tiled import TileShape
 SHARES = (1, 4, 8, 16, 32)
 """Rows with common columns that have an entry of their own; others count as their largest divisor here."""
 _SOURCES = ("broadcast.py", "emitter.py", "linear.py", "row_lanes.py", "tiled.py")
-_ACROSS_BELOW = 0.2
-"""Density up to which rows across the lanes win by default: they move results least, but load most."""
 
 Table = Mapping[str, TileShape]
 """Shape by `key_of`."""
@@ -37,18 +35,13 @@ def tile_shape(shared_rows: int, density: float, isa: Isa) -> TileShape:
     found = load_table(table_path()).get(key_of(shared_rows, density, isa))
     if found is not None and found in candidates(shared_rows, isa):
         return found
-    return default_shape(shared_rows, density, isa)
+    return default_shape(shared_rows)
 
 
-def default_shape(shared_rows: int, density: float, isa: Isa) -> TileShape:
+def default_shape(shared_rows: int) -> TileShape:
     """The choice of a machine that was not measured."""
-    for vectors in (2, 1):
-        rows = vectors * isa.lanes
-        if shared_rows % rows == 0 and (vectors == 2 or density < _ACROSS_BELOW):
-            return _across(rows)
-    for rows in (8, 4):
-        if shared_rows % rows == 0:
-            return TileShape(rows, shared=True, k_tile=4096, unroll=1)
+    if shared_rows % 4 == 0:
+        return TileShape(rows=4, shared=True, k_tile=256, unroll=2)
     return TileShape(rows=4, shared=False, k_tile=128, unroll=2)
 
 
@@ -57,10 +50,9 @@ def candidates(shared_rows: int, isa: Isa) -> tuple[TileShape, ...]:
     across = [_across(rows) for rows in (isa.lanes, 2 * isa.lanes)]
     columns = [
         TileShape(rows, shared=True, k_tile=k_tile, unroll=unroll)
-        for rows, unroll in ((8, 1), (8, 2), (4, 2))
-        for k_tile in (512, 4096)
+        for rows, unroll in ((4, 2), (8, 1))
+        for k_tile in (128, 256, 512)
     ]
-    columns.append(TileShape(4, shared=True, k_tile=4096, unroll=1))
     fitting = tuple(s for s in (*across, *columns) if shared_rows % s.rows == 0)
     return fitting or tuple(
         TileShape(rows, shared=False, k_tile=k_tile, unroll=unroll)
