@@ -27,6 +27,7 @@ from .decay import DecayHandle, attach_decay
 from .discovery import Candidate, find_candidates
 from .distribution import choose, default_dense
 from .ends import ends_by_data_flow, ends_by_registration
+from .factorized.chain import Chain
 from .factorized.convert import replace_weights
 from .factorized.deploy import deploy
 from .factorized.guided import SelfGuided, guide_share
@@ -95,6 +96,15 @@ class Sparsified:
         Raises RunError for a guide that has not faded.
         """
         return replace(self, layers=deploy(self.model, self.layers))
+
+    def merge(self, up_to_tokens: int) -> None:
+        """Let the factors of every Linear be one dense product for inputs of up to so many tokens.
+
+        In eval mode and without gradients only; training again, or `merge(0)`, takes it back.
+        """
+        for module in self.model.modules():
+            if isinstance(module, Chain) and not module.has_taps:
+                module.merge(up_to_tokens)
 
     @property
     def sparse_layers(self) -> dict[str, LayerPlan]:

@@ -31,12 +31,17 @@ class Chain(nn.Sequential):
             return cast("Tensor", super().forward(input))  # type: ignore[no-untyped-call]
         return F.linear(input, merged, cast("Tensor | None", self[-1].bias))
 
+    @property
+    def has_taps(self) -> bool:
+        """Whether the factors are those of a convolution."""
+        return any(isinstance(part, nn.Conv2d) for part in self)
+
     def merge(self, up_to_tokens: int) -> None:
         """Keep the product of the factors beside them, for inputs of up to so many tokens.
 
         Raises UnsupportedError for a convolution, whose pixels are never few.
         """
-        if any(isinstance(part, nn.Conv2d) for part in self):
+        if self.has_taps:
             raise UnsupportedError(
                 "merge: expected factors of a Linear, got those of a convolution"
             )

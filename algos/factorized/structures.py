@@ -88,7 +88,7 @@ class Dictionary:
     nonzeros: int | None = None
     training: Literal["factors", "weight", "fixed"] = "factors"
     alternations: int = 15
-    every: int = 10
+    every: int = 1
 
     def pattern(self, shape: Shape, pattern: NM) -> NM:
         """The pattern of S: the method's own, or s:k."""

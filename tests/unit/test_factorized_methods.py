@@ -255,6 +255,18 @@ def test_a_transformer_keeps_its_projections_dense_with_the_reason():
     assert "projections of MultiheadAttention" in reason
 
 
+def test_merging_a_model_leaves_its_function_and_its_convolutions():
+    for method in ("low-rank", "block-dense", "block-shuffle", "dsformer"):
+        sparse = sparsified(method)
+        x = torch.randn(3, 1, 8, 8)
+        expected = sparse.model.eval()(x)
+        sparse.merge(4)
+        merged = [m.merged is not None for m in sparse.model.modules() if isinstance(m, Chain)]
+        assert merged == [False, True, True]
+        with torch.no_grad():
+            torch.testing.assert_close(sparse.model(x), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_factorised_model_is_not_factorised_again():
     for method in NAMES:
         with pytest.raises(InputError, match="sparse already"):
