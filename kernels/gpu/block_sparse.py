@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .checks import check_product, empty_output, grid_size, launch_on
+from .checks import check_pair, check_product, empty_output, grid_size, launch_on
 from .configs import TileConfig
 from .device import store_sum
 from .layouts import BlockRows
@@ -132,16 +132,19 @@ def block_rows(
     return y
 
 
+def block_rows_transposed(weight: BlockRows, dy: Tensor, config: TileConfig) -> Tensor:
+    """Dx = dy W. dy: (tokens, rows); returns (tokens, columns)."""
+    return block_rows(weight, dy, config, transposed=True)
+
+
 def block_gradient(weight: BlockRows, dy: Tensor, x: Tensor, config: TileConfig) -> Tensor:
     """DW of the stored blocks. dy: (tokens, rows), x: (tokens, columns); returns like `values`.
 
     Sums in float32. Raises ShapeError for another device, dtype or shape.
     """
-    dy = check_product(weight, dy, transposed=True)
-    x = check_product(weight, x)
+    dy, x = check_pair(weight, dy, x)
     rows, columns = weight.shape
-    side, tokens = weight.side, min(len(dy), len(x))
-    assert len(dy) == len(x)
+    side, tokens = weight.side, len(x)
     even = tokens % config.block_tokens == 0 and rows % side == 0 and columns % side == 0
     dw = torch.empty_like(weight.values)
     with launch_on(x):

@@ -37,13 +37,26 @@ def check_product(weight: GpuWeight, x: Tensor, *, transposed: bool = False) -> 
     return x.contiguous()
 
 
+def check_pair(weight: GpuWeight, dy: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Operands of a weight gradient, (tokens, rows) and (tokens, columns), contiguous. Raises as above."""
+    if dy.dim() == x.dim() == 2 and len(dy) != len(x):
+        raise ShapeError(f"expected as many tokens in dy as in x, {len(x)}, got {len(dy)}")
+    return check_product(weight, dy, transposed=True), check_product(weight, x)
+
+
 def check_device(x: Tensor) -> None:
     """Raise UnsupportedError unless Triton can run on the tensor's device."""
-    if x.dtype not in DTYPES:
-        names = ", ".join(str(dtype) for dtype in DTYPES)
-        raise UnsupportedError(f"expected a dtype of {names}, got {x.dtype}")
-    if not x.is_cuda and not triton.knobs.runtime.interpret:
-        raise UnsupportedError(f"expected tensors on a CUDA device, got {x.device}")
+    check_dtype(x.dtype)
+    if not x.is_cuda and not (triton.knobs.runtime.interpret and x.device.type == "cpu"):
+        found = "" if torch.cuda.is_available() else "; PyTorch finds none here"
+        raise UnsupportedError(f"expected tensors on a CUDA device, got {x.device}{found}")
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Raise UnsupportedError for a dtype that no kernel multiplies."""
+    if dtype not in DTYPES:
+        names = ", ".join(str(known) for known in DTYPES)
+        raise UnsupportedError(f"expected a dtype of {names}, got {dtype}")
 
 
 @contextmanager

@@ -6,17 +6,19 @@
 
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .layouts import BlockRows, GpuWeight, NMRows, SparseRows, VectorWise
+from .layouts import BitmapRows, BlockRows, GpuWeight, NMRows, SparseRows, VectorWise
 
 SCHEMA = 1
 TUNED = Path(__file__).parent / "tuned"
 MAX_BUCKET = 4096
 MIN_TILE_TOKENS = 16
+MAX_GATHERED_BYTES = 32
+"""Most bytes of activations of one column that a program gathers: four loads of 64 bits."""
 WIDE_ENTRIES = 1 << 25
 """Dense entries from which a weight counts as wide: enough rows to fill a GPU several times."""
 
@@ -63,7 +65,15 @@ def config_for(weight: GpuWeight, tokens: int, op: str = "forward") -> Config:
     size = "wide" if weight.shape[0] * weight.shape[1] >= WIDE_ENTRIES else "small"
     keys = (config_key(weight, tokens, op, choice) for choice in (size, "wide"))
     found = (tuned[key] for key in keys if key in tuned)
-    return next(found, None) or default_config(weight, tokens, op)
+    return fitted(next(found, None) or default_config(weight, tokens, op), weight)
+
+
+def fitted(config: Config, weight: GpuWeight) -> Config:
+    """Configurations are measured in 16 bits; a program packs half as many wider activations."""
+    most = MAX_GATHERED_BYTES // weight.values.element_size()
+    if isinstance(config, GatherConfig) and config.tokens > most:
+        return replace(config, tokens=most)
+    return config
 
 
 def config_key(weight: GpuWeight, tokens: int, op: str, size: str) -> str:
@@ -82,11 +92,14 @@ def token_bucket(tokens: int) -> int:
 def default_config(weight: GpuWeight, tokens: int, op: str = "forward") -> Config:
     """What runs well enough anywhere."""
     bucket = token_bucket(tokens)
+    if isinstance(weight, BitmapRows) or (isinstance(weight, NMRows) and op != "forward"):
+        return decode_config(tokens)
     if isinstance(weight, NMRows | SparseRows):
         per_program = min(16, bucket)
         return GatherConfig(per_program, unroll=2 if per_program <= 2 else 1)
     if op == "gradient":
-        return TileConfig(64, warps=8 if weight.values.shape[1] == 128 else 4)
+        side = weight.v if isinstance(weight, VectorWise) else weight.side
+        return TileConfig(64, warps=8 if side == 128 else 4)
     if bucket <= 64:
         splits = 4 if bucket <= 16 else 2
         return TileConfig(
@@ -95,6 +108,11 @@ def default_config(weight: GpuWeight, tokens: int, op: str = "forward") -> Confi
     if isinstance(weight, BlockRows):
         return TileConfig(128, warps=8 if weight.side == 128 else 4, stages=5, tokens_first=True)
     return TileConfig(128, warps=8 if weight.v == 128 else 4, stages=5, k_major=True)
+
+
+def decode_config(tokens: int) -> TileConfig:
+    """Of a product that decodes tiles; block_k: rows of the weight in a tile."""
+    return TileConfig(min(64, max(MIN_TILE_TOKENS, token_bucket(tokens))), block_k=64)
 
 
 @cache

@@ -20,7 +20,7 @@ from torch import Tensor
 WORD_ENTRIES = 8
 CHUNK_WORDS = 8
 CHUNK_ENTRIES = WORD_ENTRIES * CHUNK_WORDS
-MAX_NIBBLE_M = 16
+WORD_BITS = 32
 KEPT_ALIGNMENT = 64
 """Kept columns of a vector-wise row block are padded to a multiple of this."""
 MAX_TILES = 1 << 16
@@ -30,6 +30,12 @@ MAX_TILES = 1 << 16
 def gathers_nm(n: int, m: int) -> bool:
     """Whether an N:M pattern has nibble positions: N divides a word, M a power of two up to 16."""
     return n in (1, 2, 4, 8) and m in (2, 4, 8, 16) and n <= m
+
+
+def nm_words(columns: int, n: int, m: int) -> int:
+    """Words of a row: whole chunks."""
+    per_chunk = CHUNK_ENTRIES // n * m
+    return -(-columns // per_chunk) * CHUNK_WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +150,35 @@ class BlockRows:
         return rows.repeat_interleave(counts)
 
 
-GpuWeight = NMRows | SparseRows | VectorWise | BlockRows
+@dataclass(frozen=True, eq=False)
+class BitmapRows:
+    """Any matrix, one bit a position.
+
+    values: entries row by row; bits: (rows, words) int32, column c in bit c % 32 of word c // 32;
+    offsets: (rows, words) int16, read as unsigned: entries of the row before the word; starts: (rows,)
+    int32, entries before the row.
+    """
+
+    values: Tensor
+    bits: Tensor
+    offsets: Tensor
+    starts: Tensor
+    shape: tuple[int, int]
+
+    @property
+    def words(self) -> int:
+        return self.bits.shape[1]
+
+    @property
+    def name(self) -> str:
+        return "bitmap"
+
+    @property
+    def planes(self) -> tuple[Tensor, ...]:
+        return (self.values, self.bits, self.offsets, self.starts)
+
+
+GpuWeight = NMRows | SparseRows | VectorWise | BlockRows | BitmapRows
 
 
 def weight_bytes(weight: GpuWeight) -> int:
@@ -196,9 +230,8 @@ def pack_sparse_rows(dense: Tensor, mask: Tensor) -> SparseRows:
     total = int(chunk_starts[-1]) * CHUNK_ENTRIES
     values = dense.new_zeros(total)
     values[place] = dense[row, column]
-    unsigned = torch.where(column >= 1 << 15, column - (1 << 16), column).to(torch.int16)
     index = torch.zeros(total, dtype=torch.int16, device=device)
-    index[place] = unsigned
+    index[place] = _to_int16(column)
     starts = (chunk_starts * CHUNK_WORDS).to(torch.int32)
     return SparseRows(values, index, starts, counts.to(torch.int32), (rows, columns))
 
@@ -212,6 +245,30 @@ def row_entries(weight: SparseRows) -> tuple[Tensor, Tensor]:
     chunk, inside = place // CHUNK_ENTRIES, place % CHUNK_ENTRIES
     rank = chunk * CHUNK_ENTRIES + inside % WORD_ENTRIES * CHUNK_WORDS + inside // WORD_ENTRIES
     return row, rank < weight.counts[row]
+
+
+def pack_bitmap_rows(dense: Tensor, mask: Tensor) -> BitmapRows:
+    """dense, mask: (rows, columns), columns <= 65536, fewer than 2**31 marks."""
+    rows, columns = dense.shape
+    padded = torch.nn.functional.pad(mask, (0, -columns % WORD_BITS)).reshape(rows, -1, WORD_BITS)
+    shifts = torch.arange(WORD_BITS, device=mask.device)
+    counts = padded.sum(-1)
+    before = counts.cumsum(-1) - counts
+    totals = counts.sum(-1)
+    return BitmapRows(
+        values=dense[mask],
+        bits=_to_int32((padded.long() << shifts).sum(-1)),
+        offsets=_to_int16(before),
+        starts=(totals.cumsum(0) - totals).to(torch.int32),
+        shape=(rows, columns),
+    )
+
+
+def bitmap_mask(weight: BitmapRows) -> Tensor:
+    """Boolean (rows, columns)."""
+    shifts = torch.arange(WORD_BITS, device=weight.bits.device, dtype=torch.int32)
+    present = (weight.bits[..., None] >> shifts) & 1
+    return present.reshape(len(present), -1)[:, : weight.shape[1]].bool()
 
 
 def pack_vector_wise(dense: Tensor, kept_mask: Tensor, v: int) -> VectorWise:
@@ -292,17 +349,27 @@ def _dense_blocks(weight: BlockRows) -> Tensor:
     return dense[:rows, :columns].contiguous()
 
 
+def _dense_bitmap(weight: BitmapRows) -> Tensor:
+    return weight.values.new_zeros(weight.shape).masked_scatter_(bitmap_mask(weight), weight.values)
+
+
 _TO_DENSE: dict[type, Callable[[Any], Tensor]] = {
     NMRows: _dense_nm,
     SparseRows: _dense_rows,
     VectorWise: _dense_vector_wise,
     BlockRows: _dense_blocks,
+    BitmapRows: _dense_bitmap,
 }
 
 
 def _to_int32(words: Tensor) -> Tensor:
     """Keep the low 32 bits of non-negative integers."""
     return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
+
+
+def _to_int16(values: Tensor) -> Tensor:
+    """Keep the bits of integers below 65536."""
+    return torch.where(values >= 1 << 15, values - (1 << 16), values).to(torch.int16)
 
 
 def _starts(counts: Tensor) -> Tensor:

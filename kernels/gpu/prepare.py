@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from cosparse.spec import NM, VNM, Block, PackedTensor, UnsupportedError
-from cosparse.spec.dtypes import Array
+from cosparse.spec.dtypes import CANONICAL_NAN, Array
 
 from .layouts import (
     GpuWeight,
     gathers_nm,
+    pack_bitmap_rows,
     pack_block_rows,
     pack_nm_rows,
     pack_sparse_rows,
@@ -42,13 +43,16 @@ def prepare(
     if layout.reduction > MAX_COLUMNS:
         raise UnsupportedError(f"expected at most {MAX_COLUMNS} columns, got {layout.reduction}")
     target = dtype or _DTYPES.get(packed.dtype, torch.float32)
-    return _packer(packed.pattern)(packed, lambda array: torch.from_numpy(array).to(device), target)
+    return _packer(packed)(packed, lambda array: torch.from_numpy(array).to(device), target)
 
 
 ToDevice = Callable[[Array], Tensor]
 
 
-def _packer(pattern: Any) -> Callable[[Any, ToDevice, torch.dtype], GpuWeight]:
+def _packer(packed: PackedTensor) -> Callable[[Any, ToDevice, torch.dtype], GpuWeight]:
+    pattern = packed.pattern
+    if packed.format_name == "bitmap":
+        return _pack_bitmap
     if isinstance(pattern, NM) and gathers_nm(pattern.n, pattern.m):
         return _pack_nm
     if isinstance(pattern, VNM) and pattern.v in TILE_SIDES:
@@ -64,7 +68,7 @@ def _pack_nm(packed: Any, to_device: ToDevice, dtype: torch.dtype) -> GpuWeight:
     def by_row(plane: Array) -> Tensor:
         return to_device(np.ascontiguousarray(plane[0, 0, :, :, : layout.lanes].transpose(2, 0, 1)))
 
-    values = by_row(packed.decoded_values()).to(dtype)
+    values = canonical(by_row(packed.decoded_values()).to(dtype))
     return pack_nm_rows(values, by_row(packed.lane_indices()), packed.pattern.m, layout.reduction)
 
 
@@ -83,7 +87,18 @@ def _pack_rows(packed: Any, to_device: ToDevice, dtype: torch.dtype) -> GpuWeigh
     return pack_sparse_rows(*_matrices(packed, to_device, dtype))
 
 
+def _pack_bitmap(packed: Any, to_device: ToDevice, dtype: torch.dtype) -> GpuWeight:
+    return pack_bitmap_rows(*_matrices(packed, to_device, dtype))
+
+
 def _matrices(packed: Any, to_device: ToDevice, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(values, mask), both (lanes, K)."""
     values, mask = (np.ascontiguousarray(part[0, 0]) for part in packed.to_matrices())
-    return to_device(values).to(dtype), to_device(mask)
+    return canonical(to_device(values).to(dtype)), to_device(mask)
+
+
+def canonical(values: Tensor) -> Tensor:
+    """The same values, every NaN with the bits that cosparse.spec stores."""
+    integer = torch.int16 if values.element_size() == 2 else torch.int32
+    bits = CANONICAL_NAN[str(values.dtype).removeprefix("torch.")]
+    return values.view(integer).masked_fill(values.isnan(), bits).view(values.dtype)

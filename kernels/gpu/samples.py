@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from .layouts import (
+    BitmapRows,
     BlockRows,
     GpuWeight,
     NMRows,
     SparseRows,
     VectorWise,
+    pack_bitmap_rows,
     pack_block_rows,
     pack_nm_rows,
     pack_sparse_rows,
@@ -34,6 +36,11 @@ def random_nm(shape: Shape, n: int, m: int, device: str, dtype: torch.dtype) -> 
 def random_rows(shape: Shape, density: float, device: str, dtype: torch.dtype) -> SparseRows:
     dense = torch.randn(shape, device=device).to(dtype)
     return pack_sparse_rows(dense, torch.rand(shape, device=device) < density)
+
+
+def random_bitmap(shape: Shape, density: float, device: str, dtype: torch.dtype) -> BitmapRows:
+    dense = torch.randn(shape, device=device).to(dtype)
+    return pack_bitmap_rows(dense, torch.rand(shape, device=device) < density)
 
 
 def random_vector_wise(
@@ -66,6 +73,7 @@ SAMPLES: dict[str, Callable[[Shape, str, torch.dtype], GpuWeight]] = {
     "2:16": lambda shape, device, dtype: random_nm(shape, 2, 16, device, dtype),
     "unstructured 80%": lambda shape, device, dtype: random_rows(shape, 0.2, device, dtype),
     "unstructured 90%": lambda shape, device, dtype: random_rows(shape, 0.1, device, dtype),
+    "bitmap 80%": lambda shape, device, dtype: random_bitmap(shape, 0.2, device, dtype),
     "vector 64 87.5%": lambda s, device, dtype: random_vector_wise(s, 64, 1, 8, device, dtype),
     "vector 128 87.5%": lambda s, device, dtype: random_vector_wise(s, 128, 1, 8, device, dtype),
     "block 32 87.5%": lambda s, device, dtype: random_blocks(s, 32, 0.125, device, dtype),

@@ -27,7 +27,7 @@ import triton
 from torch import Tensor
 
 from .configs import SCHEMA, TUNED, Config, GatherConfig, TileConfig, config_key, device_name
-from .layouts import BlockRows, GpuWeight, weight_bytes
+from .layouts import GpuWeight, weight_bytes
 from .products import multiply, multiply_transposed, weight_gradient
 from .samples import SAMPLES, copy_weight
 from .timing import Timed, copies_for, time_launches
@@ -108,7 +108,6 @@ def launch(weight: GpuWeight, op: str, x: Tensor, dy: Tensor, config: Config) ->
     """One product; dy is (tokens, rows), x is (tokens, columns)."""
     if op == "forward":
         return multiply(weight, x, config)
-    assert isinstance(weight, BlockRows)
     if op == "transposed":
         return multiply_transposed(weight, dy, config)
     return weight_gradient(weight, dy, x, config)

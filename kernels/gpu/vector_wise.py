@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .checks import check_product, empty_output, grid_size, launch_on
+from .checks import check_pair, check_product, empty_output, grid_size, launch_on
 from .configs import TileConfig
 from .device import store_sum
 from .k_major import k_major
@@ -58,6 +58,28 @@ def vector_wise_kernel(
     store_sum(acc, at, inside, partial_ptr, tickets_ptr, tile, split, SPLITS, V, BLOCK_TOKENS)
 
 
+@triton.jit
+def vector_gradient_kernel(
+    dy_ptr, x_ptr, columns_ptr, dw_ptr, rows, columns, kept, width, tokens,
+    V: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_KEPT: tl.constexpr,
+):  # fmt: skip
+    """DW of a tile (V, BLOCK_KEPT) of stored entries. x_ptr: (token blocks, columns, BLOCK_TOKENS)."""
+    row = tl.program_id(1) * V + tl.arange(0, V)
+    place = tl.program_id(0) * BLOCK_KEPT + tl.arange(0, BLOCK_KEPT)
+    lane = tl.arange(0, BLOCK_TOKENS)
+    column = tl.load(columns_ptr + tl.program_id(1) * width + place)
+    acc = tl.zeros((V, BLOCK_KEPT), tl.float32)
+    for block in range(tl.cdiv(tokens, BLOCK_TOKENS)):
+        token = block * BLOCK_TOKENS + lane
+        dy_at = dy_ptr + token[:, None].to(tl.int64) * rows + row[None, :]
+        dy = tl.load(dy_at, mask=(token < tokens)[:, None] & (row < rows)[None, :], other=0.0)
+        x_at = x_ptr + (tl.cast(block, tl.int64) * columns + column[:, None]) * BLOCK_TOKENS
+        x = tl.load(x_at + lane[None, :], mask=(place < kept)[:, None], other=0.0)
+        acc = tl.dot(tl.trans(dy), tl.trans(x), acc, input_precision="ieee")
+    at = dw_ptr + row[:, None].to(tl.int64) * width + place[None, :]
+    tl.store(at, acc.to(dw_ptr.dtype.element_ty))
+
+
 def vector_wise(weight: VectorWise, x: Tensor, config: TileConfig) -> Tensor:
     """Y = x W^T. x: (tokens, columns) in the values' dtype; returns (tokens, rows).
 
@@ -81,6 +103,25 @@ def vector_wise(weight: VectorWise, x: Tensor, config: TileConfig) -> Tensor:
             num_warps=config.warps, num_stages=config.stages,
         )  # fmt: skip
     return y
+
+
+def vector_gradient(weight: VectorWise, dy: Tensor, x: Tensor, config: TileConfig) -> Tensor:
+    """DW of the stored entries. dy: (tokens, rows), x: (tokens, columns); returns like `values`.
+
+    Padding gets +0. Sums in float32. Raises ShapeError for another device, dtype or shape.
+    """
+    dy, x = check_pair(weight, dy, x)
+    rows, columns = weight.shape
+    blocks, width = weight.columns.shape
+    dw = torch.empty_like(weight.values)
+    source = k_major(x, config.block_tokens)
+    with launch_on(x):
+        vector_gradient_kernel[(width // KEPT_ALIGNMENT, blocks)](
+            dy, source, weight.columns, dw, rows, columns, weight.kept, width, len(x),
+            V=weight.v, BLOCK_TOKENS=config.block_tokens, BLOCK_KEPT=KEPT_ALIGNMENT,
+            num_warps=config.warps, num_stages=config.stages,
+        )  # fmt: skip
+    return dw
 
 
 def split_partials(y: Tensor, config: TileConfig, tiles: int, height: int) -> Tensor:

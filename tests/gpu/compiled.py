@@ -1,8 +1,8 @@
 """Compile what a launch wrapper launches, for sm_90 and without a GPU, and read the machine code.
 
-Run in a process without TRITON_INTERPRET: `python -m tests.gpu.compiled` does so for every case.
-Wrappers run on CPU tensors with a driver that only names the target; every launch becomes a
-compilation, specialised as on a GPU (alignment, divisibility).
+Only in a process without TRITON_INTERPRET, such as `python -m tests.gpu.machine_code`. Wrappers run
+on CPU tensors with a driver that only names the target; every launch becomes a compilation,
+specialised as on a GPU (alignment, divisibility).
 """
 
 import re
@@ -36,7 +36,10 @@ class TargetOnly:
 
 @dataclass(frozen=True)
 class Machine:
-    """Machine code of one kernel. loop: opcodes of its hottest loop, of the whole without one."""
+    """Machine code of one kernel. loop: opcodes of its hottest loop, of the whole without one.
+
+    loop_products: multiplications of one warp in that loop, by FFMA, FMUL, HMMA or HGMMA.
+    """
 
     name: str
     registers: int
@@ -45,6 +48,7 @@ class Machine:
     warps: int
     opcodes: Counter
     loop: Counter
+    loop_products: int
 
 
 def compiled(run):
@@ -59,10 +63,12 @@ def compiled(run):
 
     triton.runtime.driver.set_active(TargetOnly())
     JITFunction.run = compile_only
+    triton.knobs.runtime.interpret = True  # wrappers then take CPU tensors; nothing is interpreted
     try:
         run()
     finally:
         JITFunction.run = launch
+        triton.knobs.runtime.interpret = False
     return [read(name, kernel) for name, kernel in kernels]
 
 
@@ -80,6 +86,7 @@ def read(name, kernel):
         int(re.search(rf"{key}:(\d+)", usage)[1]) for key in ("REG", "STACK", "LOCAL")
     )
     lines = [(int(m[1], 16), m[2]) for m in map(INSTRUCTION.match, text.splitlines()) if m]
+    loop = longest_loop(lines)
     return Machine(
         name=name,
         registers=registers,
@@ -87,7 +94,8 @@ def read(name, kernel):
         shared_bytes=kernel.metadata.shared,
         warps=kernel.metadata.num_warps,
         opcodes=Counter(opcode(line) for _, line in lines),
-        loop=Counter(opcode(line) for line in longest_loop(lines)),
+        loop=Counter(opcode(line) for line in loop),
+        loop_products=sum(map(products, loop)),
     )
 
 
@@ -103,3 +111,16 @@ def longest_loop(lines):
 
 def opcode(line):
     return line.split()[0].split(".")[0]
+
+
+def products(line):
+    """Multiplications of one warp by an instruction; a warp group of four shares an HGMMA."""
+    name, *parts = line.split()[0].split(".")
+    if name in ("FFMA", "FMUL"):
+        return 32
+    if name == "HGMMA":
+        m, n, k = map(int, parts[0].split("x"))
+        return m * n * k // 4
+    if name == "HMMA":
+        return {"16816": 16 * 8 * 16, "1688": 16 * 8 * 8}[parts[0]]
+    return 0

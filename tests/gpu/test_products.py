@@ -69,6 +69,13 @@ def test_gathers_of_whole_tiles_and_more_tokens_than_a_program_takes(dtype, devi
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pattern", ["1:8", "unstructured @ 0.2"])
+def test_gathers_as_configured_for_more_tokens_than_one_program_packs(pattern, dtype, device):
+    packed = packed_weight(pattern, (16, 64), dtype)
+    check(packed, activations((17, 64), dtype, device), None, device, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pattern", ["16:2:8", "32:1:8"])
 @pytest.mark.parametrize("k_major_x", [False, True])
 def test_vector_wise_tiles(pattern, dtype, k_major_x, device):
