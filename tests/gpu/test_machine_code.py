@@ -34,12 +34,12 @@ class Limits:
 
 LIMITS = {
     "nm_gather_kernel": Limits(112, {1: 12.0, 2: 7.2, 4: 5.0, 8: 4.1, 16: 3.5}, 13.0),
-    "rows_gather_kernel": Limits(128, {1: 16.5, 2: 9.2, 4: 5.5, 8: 4.1, 16: 3.5}, 16.5),
+    "rows_gather_kernel": Limits(128, {1: 16.5, 2: 9.2, 4: 5.5, 8: 5.0, 16: 4.4}, 16.5),
     "vector_wise_kernel": Limits(
         224, {16: 0.11, 32: 0.06, 64: 0.055, 128: 0.055, 256: 0.025}, tensor_cores=True
     ),
     "block_rows_kernel": Limits(
-        224, {16: 0.18, 32: 0.09, 64: 0.06, 128: 0.045, 256: 0.025}, tensor_cores=True
+        224, {16: 0.18, 32: 0.09, 64: 0.06, 128: 0.045, 256: 0.031}, tensor_cores=True
     ),
     "block_gradient_kernel": Limits(168, {32: 0.15, 64: 0.08, 128: 0.05}, tensor_cores=True),
     "vector_gradient_kernel": Limits(128, {64: 0.08}, tensor_cores=True),
