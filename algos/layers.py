@@ -41,10 +41,15 @@ def sparse_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, plan: LayerPlan, scale: Tensor | None = None
 ) -> Tensor:
     """x: (..., in) -> (..., out) with the products that `plan` asks for."""
-    if plan.kernels is not None and not weight.is_meta:
+    if plan.kernels == "cpu" and not weight.is_meta:
         from .kernel_products import kernel_linear
 
         return kernel_linear(x, weight, bias, _rule(plan), plan, scale)
+    if plan.kernels == "gpu" and not weight.is_meta:
+        from .gpu_products import gpu_linear, why_masked
+
+        if why_masked(plan, scale) is None:
+            return gpu_linear(x, weight, bias, _rule(plan), plan)
     chosen = _operands(plan, weight, x, scale)
     x, weight, bias, *cast = _autocast(x, weight, bias, chosen.ff, chosen.bp, chosen.factor)
     y: Tensor = SparseLinearFunction.apply(  # type: ignore[no-untyped-call]
@@ -62,7 +67,7 @@ def sparse_conv2d(
     scale: Tensor | None = None,
 ) -> Tensor:
     """x: (batch, in, h, w) -> (batch, out, h', w')."""
-    if plan.kernels is not None and not weight.is_meta:
+    if plan.kernels == "cpu" and not weight.is_meta:
         from .kernel_products import kernel_conv2d
 
         return kernel_conv2d(x, weight, bias, conv, _rule(plan), plan, scale)

@@ -13,7 +13,7 @@ from .discovery import Candidate
 from .methods import METHODS, Method
 from .schedules import Stage
 
-KERNELS = ("cpu",)
+KERNELS = ("cpu", "gpu")
 """Backends that train on packed copies."""
 
 

@@ -235,7 +235,8 @@ def sparsify(
     stay as they are; a method with a structure replaces weights by factors, with keys of their own, whose
     starting values are drawn with torch's generator; s-ste adds a buffer a layer; a method with a fixed mask
     sets the weights outside it to zero. kernels: "cpu" multiplies by packed copies, made anew in each step,
-    on the kernels of `kernels.cpu` (float32); None by masked weights on torch.
+    on the kernels of `kernels.cpu` (float32); "gpu" does so on those of `kernels.gpu`, in linear layers with
+    N:M weights on a CUDA device; None by masked weights on torch.
     Raises UnsupportedError for what the method cannot do, PatternError for the pattern.
     """
     choice = _choose(model, method, pattern, include, exclude, sample)

@@ -62,14 +62,20 @@ def config_for(weight: GpuWeight, tokens: int, op: str = "forward") -> Config:
     """The configuration of a product. op: "forward", "transposed" or "gradient"."""
     device = weight.values.device
     tuned = tuned_configs(device_name(device.index or 0)) if device.type == "cuda" else {}
-    size = "wide" if weight.shape[0] * weight.shape[1] >= WIDE_ENTRIES else "small"
+    size = "wide" if is_wide(weight) else "small"
     keys = (config_key(weight, tokens, op, choice) for choice in (size, "wide"))
     found = (tuned[key] for key in keys if key in tuned)
     return fitted(next(found, None) or default_config(weight, tokens, op), weight)
 
 
+def is_wide(weight: GpuWeight) -> bool:
+    return weight.shape[0] * weight.shape[1] >= WIDE_ENTRIES
+
+
 def fitted(config: Config, weight: GpuWeight) -> Config:
-    """Configurations are measured in 16 bits; a program packs half as many wider activations."""
+    """Configurations are measured in 16 bits; wider values take more registers and half the pack."""
+    if isinstance(config, TileConfig) and weight.values.element_size() > 2:
+        return replace(config, block_tokens=min(64, config.block_tokens), warps=8)
     most = MAX_GATHERED_BYTES // weight.values.element_size()
     if isinstance(config, GatherConfig) and config.tokens > most:
         return replace(config, tokens=most)
@@ -103,7 +109,11 @@ def default_config(weight: GpuWeight, tokens: int, op: str = "forward") -> Confi
     if bucket <= 64:
         splits = 4 if bucket <= 16 else 2
         return TileConfig(
-            max(MIN_TILE_TOKENS, bucket), splits=splits, stages=4, k_major=bucket > 16
+            max(MIN_TILE_TOKENS, bucket),
+            block_k=128 if isinstance(weight, VectorWise) and bucket <= 16 else 64,
+            splits=1 if isinstance(weight, VectorWise) else splits,
+            stages=4,
+            k_major=True,
         )
     if isinstance(weight, BlockRows):
         return TileConfig(128, warps=8 if weight.side == 128 else 4, stages=5, tokens_first=True)
@@ -130,13 +140,20 @@ def slug(name: str) -> str:
 @cache
 def tuned_configs(device: str) -> dict[str, Config]:
     """The measured configurations of a device, empty when none are kept."""
+    return {key: from_mapping(row["config"]) for key, row in _table(device).items()}
+
+
+@cache
+def tuned_times_us(device: str) -> dict[str, float]:
+    """The time of every measured case, with its best configuration."""
+    return {key: float(row["us"]) for key, row in _table(device).items()}
+
+
+def _table(device: str) -> dict[str, Any]:
     path = TUNED / f"{device}.json"
-    if not path.exists():
-        return {}
-    document = json.loads(path.read_text())
-    if document.get("schema") != SCHEMA:
-        return {}
-    return {key: from_mapping(row["config"]) for key, row in document["configs"].items()}
+    document = json.loads(path.read_text()) if path.exists() else {}
+    rows: dict[str, Any] = document["configs"] if document.get("schema") == SCHEMA else {}
+    return rows
 
 
 def from_mapping(mapping: dict[str, Any]) -> Config:

@@ -72,6 +72,11 @@ def weight_gradient(
     return result
 
 
+def has_transposed(weight: GpuWeight) -> bool:
+    """Whether `multiply_transposed` has a kernel for this layout."""
+    return type(weight) in _TRANSPOSED
+
+
 def _kernel(table: Mapping[type, Any], weight: GpuWeight, product: str) -> Any:
     if type(weight) not in table:
         valid = ", ".join(kind.__name__ for kind in table)
