@@ -31,6 +31,7 @@ from .configs import config_for
 from .expand import expand_nm
 from .layouts import BlockRows, GpuWeight, NMRows, to_dense, weight_bytes
 from .products import multiply, multiply_transposed, weight_gradient
+from .prune_nm import prune_nm
 from .samples import SAMPLES, copy_weight
 from .timing import Timed, copies_for, copy_bandwidth_gb_s, matmul_tflop_s, time_launches
 
@@ -157,7 +158,7 @@ def run(bench: Bench, layers: Sequence[str], tokens: Sequence[int], samples: Seq
             if bench.late:
                 print(f"stopped at the limit of {bench.limit_s} s before {layer} {sample}")
                 return
-            names = (sample, f"{sample} expand + cuBLAS")
+            names = (sample, f"{sample} expand + cuBLAS", f"{sample} pruned each step")
             if any(_wants(bench, layer, names, count) for count in tokens):
                 bench_sample(bench, layer, sample, tokens)
             torch.cuda.empty_cache()
@@ -270,11 +271,34 @@ def bench_sample(bench: Bench, layer: str, sample: str, tokens: Sequence[int]) -
                 config = asdict(config_for(first, number)) if contestant == sample else None
                 facts = {"size_bytes": size, "error": error, "config": config}
                 bench.measure(layer, number, "forward", contestant, calls, **facts)
+        if isinstance(first, NMRows) and number >= STEP_TOKENS:
+            bench_pruned_step(bench, layer, first, sample, number)
         stepped = isinstance(first, BlockRows) and number >= STEP_TOKENS
         if stepped and bench.wants(layer, sample, number, "step"):
             dy = random((number, first.shape[0]))
             steps = [partial(block_step, weight, x, dy) for weight in weights]
             bench.measure(layer, number, "step", sample, steps, size_bytes=size)
+
+
+def bench_pruned_step(bench: Bench, layer: str, weight: NMRows, sample: str, tokens: int) -> None:
+    """A training step that selects and packs both copies anew from a float32 master."""
+    if not bench.wants(layer, f"{sample} pruned each step", tokens, "step"):
+        return
+    outputs, inputs = LAYERS[layer]
+    masters = [torch.randn(outputs, inputs, device="cuda") for _ in range(2)]
+    x, dy = random((tokens, inputs)), random((tokens, outputs))
+    calls = [partial(pruned_step, master, weight.n, weight.m, x, dy) for master in masters]
+    name, size = f"{sample} pruned each step", 4 * outputs * inputs
+    bench.measure(layer, tokens, "step", name, calls, size_bytes=size)
+
+
+def pruned_step(
+    master: Tensor, n: int, m: int, x: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    copies = prune_nm(master, n, m, dtype=x.dtype)
+    assert copies.forward is not None and copies.backward is not None
+    y = F.linear(x, expand_nm(copies.forward))
+    return y, F.linear(dy, expand_nm(copies.backward)), dy.t() @ x
 
 
 def contestants(
@@ -313,7 +337,8 @@ def _error(got: Tensor, expected: Tensor) -> float:
 def _any(bench: Bench, layer: str, tokens: int) -> bool:
     """Whether anything is wanted that is compared with the dense time of these tokens."""
     libraries = ("dense", "2:4 torch", "2:4 cuSPARSELt best")
-    expansions = (f"{name} expand + cuBLAS" for name in SAMPLES)
+    forms = ("expand + cuBLAS", "pruned each step")
+    expansions = (f"{name} {form}" for name in SAMPLES for form in forms)
     return _wants(bench, layer, (*libraries, *SAMPLES, *expansions), tokens)
 
 

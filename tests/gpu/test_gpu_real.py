@@ -3,13 +3,17 @@
 import pytest
 import torch
 
+from algos.selection import nm_mask
+from cosparse.spec import NM
 from kernels.gpu import layouts
 from kernels.gpu.configs import config_for
 from kernels.gpu.expand import expand_nm
 from kernels.gpu.products import multiply, multiply_transposed, weight_gradient
+from kernels.gpu.prune_nm import prune_nm
 from kernels.gpu.samples import SAMPLES
 
 from .products import activations, assert_matches_dense, assert_product
+from .test_decoded import assert_gradient
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -29,7 +33,7 @@ def checked(name, shape, tokens):
             assert torch.equal(multiply(weight, x), first)
 
 
-@pytest.mark.parametrize("name", ["1:8", "2:8", "2:4", "2:16", "unstructured 80%"])
+@pytest.mark.parametrize("name", ["1:8", "2:8", "2:4", "2:16", "unstructured 80%", "bitmap 80%"])
 def test_gathers_of_a_large_layer(name):
     checked(name, SHAPE, (1, 2, 3, 8, 13, 33))
     checked(name, ODD, (1, 5))
@@ -79,3 +83,23 @@ def test_a_graph_replay_gives_the_same_bits():
         got.fill_(float("nan"))
         graph.replay()
         assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("pattern", ["1:8", "2:8", "2:4", "2:16"])
+def test_pruning_a_large_layer(pattern):
+    n, m = map(int, pattern.split(":"))
+    master = torch.randn(SHAPE, device="cuda")
+    copies = prune_nm(master, n, m, dtype=torch.bfloat16)
+    for copy, axis in ((copies.forward, 1), (copies.backward, 0)):
+        kept = torch.where(nm_mask(master, NM(n, m), axis=axis), master, 0).to(torch.bfloat16)
+        assert torch.equal(layouts.to_dense(copy), kept if axis == 1 else kept.t())
+
+
+@pytest.mark.parametrize("name", ["2:8", "2:4", "bitmap 80%", "vector 64 87.5%"])
+def test_gradients_of_stored_entries_of_a_large_layer(name):
+    weight = SAMPLES[name](SHAPE, "cuda", torch.bfloat16)
+    for tokens in (16, 500):
+        x, dy = (activations((tokens, size), torch.bfloat16, "cuda", 1) for size in SHAPE[::-1])
+        assert_gradient(weight, dy, x, None, "cuda")
+        if name[0] != "v":
+            assert_matches_dense(multiply_transposed(weight, dy), layouts.to_dense(weight).t(), dy)
