@@ -152,7 +152,11 @@ def _wrong_parts(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
 
 def _wrong_space(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
     """What is wrong with the parts together; an expression that mixes text and numbers is met at a point."""
-    space, sampler = _space(scenario, sweep), sweep.sampler
+    try:
+        space = _space(scenario, sweep)
+    except CosparseError:
+        return  # of a part outside the sweep, such as the accelerator, which is told at its own place
+    sampler = sweep.sampler
     if space.size > MOST_COMBINATIONS:
         spanned = f"expected axes that span at most {MOST_COMBINATIONS:,} combinations, "
         yield Problem(("sweep", "axes"), f"{spanned}got {space.size:,}")
