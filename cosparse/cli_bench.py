@@ -15,19 +15,38 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 @bench_app.command("cpu")
 def bench_cpu(
     threads: Annotated[int, typer.Option(min=1, help="Threads for kernels and baselines.")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="Interleaved runs of each kernel.")] = 5,
-    quick: Annotated[bool, typer.Option("--quick", help="Two small layers only.")] = False,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Interleaved samples of each contestant.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="Names with wildcards, commas between.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON file; by default under results/.")
+    ] = None,
+    limit_s: Annotated[float | None, typer.Option(min=1, help="Begin no layer after that.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two small layers, few patterns.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Time CPU kernels on layers of known networks against torch and OpenBLAS."""
-    from cosparse.flow import bench_cpu as bench
+    """Time CPU kernels and dispatch on layers of known networks against every dense and sparse library."""
+    from cosparse.flow import bench_text, cpu_study
 
-    shapes = bench.QUICK_SHAPES if quick else None
-    measurements = bench.bench_cpu(shapes=shapes, threads=threads, repeats=repeats)
+    plan = cpu_study.plan(layers, quick=quick, repeats=repeats, limit_s=limit_s)
+    document = cpu_study.study(plan, threads, _announce)
+    path = out or Path("results") / f"bench-cpu-{threads}t.json"
+    bench_text.write(path, document)
     if json:
-        print_json([measurement.to_json() for measurement in measurements])
+        print_json(document)
     else:
-        print(bench.format_table(measurements))
+        print(bench_text.table(document))
+        print(bench_text.summary(document))
+        print(f"written: {path}")
+
+
+def _announce(case: dict[str, Any]) -> None:
+    """One line a case on standard error, as progress."""
+    best = min((row["ratio"] for row in case["rows"]), default=float("nan"))
+    typer.echo(f"{case['layer']}, {case['tokens']} tokens: best ratio {best:.3f}", err=True)
 
 
 @bench_app.command("gpu")

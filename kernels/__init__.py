@@ -3,6 +3,7 @@
     matmul(weight, x)                                  FF with an axis-1 copy, BP with an axis-0 copy
     weight_gradient(dy, x)                             WU, dense
     conv2d, conv2d_input_gradient, conv2d_weight_gradient
+    Dispatched(packed)                                 sparse or dense, whichever is faster, and why
 
 Weights are packed tensors of cosparse.spec. Names load on first use: `import kernels` imports
 neither Numba nor PyTorch.
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
         prepare,
         weight_gradient,
     )
+    from .dispatched import Choice, Dispatched
 
 __all__ = [
     "KERNELS",
+    "Choice",
+    "Dispatched",
     "conv2d",
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
@@ -36,7 +40,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'kernels' has no attribute '{name}'")
-    return getattr(import_module(".dispatch", __name__), name)
+    module = ".dispatched" if name in ("Choice", "Dispatched") else ".dispatch"
+    return getattr(import_module(module, __name__), name)
 
 
 def __dir__() -> list[str]:

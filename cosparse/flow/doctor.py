@@ -27,6 +27,7 @@ def run_checks() -> list[Check]:
         _package("training", "PyTorch, CPU or CUDA", "torch", "pip install 'torch>=2.11,<2.14'"),
         _package("CPU kernels", "Numba", "numba", "pip install numba"),
         _vector_unit(),
+        _cpu_choices(),
         _package("accelerator simulator", "hwsim", "hwsim", "pip install cosparse", "cosparse"),
         _own_kernels(),
         _gpu(),
@@ -78,6 +79,19 @@ def _vector_unit() -> Check:
 
     unit = isa.available_isas()[0]
     return Check(name, purpose, unit is not isa.PORTABLE, unit.name, install)
+
+
+def _cpu_choices() -> Check:
+    """What `kernels.Dispatched` has timed on this machine."""
+    name, purpose = "CPU dispatch", "sparse or dense, by shape"
+    if importlib.util.find_spec("llvmlite") is None:
+        return Check(name, purpose, False, "missing", "pip install numba")
+    from kernels.dispatched import kept_choices
+
+    kept = kept_choices()
+    dense = sum(choice.side == "dense" for choice in kept)
+    found = f"{len(kept)} shape classes timed, {dense} run dense"
+    return Check(name, purpose, True, found, "nothing: shapes are timed when they are first used")
 
 
 def _own_kernels() -> Check:

@@ -8,22 +8,13 @@ import torch
 
 from cosparse.flow import bench_cpu as bench
 from cosparse.flow import dense_torch, dense_worker
-from cosparse.flow.dense_baselines import DenseBaselines
+from cosparse.flow.bench_layers import same_conv
+from cosparse.flow.dense_baselines import UNPINNED, DenseBaselines, probe_core_types
 from cosparse.flow.timing import Product, time_interleaved
-from cosparse.spec import ConvGeometry, Phase, UnsupportedError, pack, parse_pattern
+from cosparse.spec import ConvGeometry, Phase, RunError, UnsupportedError, pack, parse_pattern
 from kernels.geometry import conv_geometry
 
-LINEAR_BASELINES = {
-    "torch mm",
-    "torch mm, transposed weight",
-    "torch linear",
-    "NumPy/OpenBLAS unpinned",
-    "NumPy/OpenBLAS unpinned, transposed weight",
-    "NumPy/OpenBLAS as found",
-    "NumPy/OpenBLAS as found, transposed weight",
-}
-CONV_BASELINES = {"torch conv2d", "torch conv2d, channels-last", "torch unfold and mm"}
-SMALL_CONV = bench.same_conv(2, 5, 3)
+SMALL_CONV = same_conv(2, 5, 3)
 PHASES = (Phase.FF, Phase.BP, Phase.WU)
 
 
@@ -38,69 +29,6 @@ def packed_weight(shape=(24, 32), axis=1, **options):
     return pack(weight, parse_pattern("2:8"), axis=axis, **options)
 
 
-@pytest.fixture(scope="module")
-def measurements():
-    shapes = {"linear": bench.LayerShape(24, 32), "conv": bench.LayerShape(8, 16, SMALL_CONV)}
-    return bench.bench_cpu(shapes, patterns=("2:8", "block 16x16 @ 0.5"), batches=(4, 8), repeats=3)
-
-
-def test_every_case_has_every_contestant(measurements):
-    times = [m for m in measurements if m.metric == "time"]
-    cases = {(m.op, m.provenance["pattern"], m.provenance["tokens"]) for m in times}
-    block = "block 16x16 @ 0.5"
-    linear = {("linear", pattern, tokens) for pattern in ("2:8", block) for tokens in (4, 8)}
-    assert cases == linear | {("conv", "2:8", 50)}  # 8 outputs are too few for blocks of 16 rows
-    for case in cases:
-        backends = {m.backend for m in times if (m.op, *_case(m)) == case}
-        expected = CONV_BASELINES if case[0] == "conv" else LINEAR_BASELINES
-        assert (
-            backends >= {"cpu"} | expected
-        )  # and what MKL and oneDNN pack, where PyTorch has them
-        assert all("OpenBLAS" not in name for name in backends) or case[0] == "linear"
-
-
-def _case(measurement):
-    return measurement.provenance["pattern"], measurement.provenance["tokens"]
-
-
-def test_the_ratio_is_sparse_over_the_fastest_dense_of_the_same_case(measurements):
-    ratios = [m for m in measurements if m.metric == "ratio"]
-    assert len(ratios) == 5
-    for ratio in ratios:
-        times = {
-            m.backend: m.value
-            for m in measurements
-            if m.metric == "time" and (m.op, *_case(m)) == (ratio.op, *_case(ratio))
-        }
-        sparse = times.pop("cpu")
-        assert ratio.provenance["baseline"] == min(times, key=times.get)
-        assert ratio.value == sparse / min(times.values())
-
-
-def test_rates_follow_from_the_macs(measurements):
-    picked = [m for m in measurements if (m.op, *_case(m)) == ("linear", "2:8", 4)]
-    by_metric = {m.metric: m for m in picked if m.backend == "cpu"}
-    dense_flops = 2 * 24 * 32 * 4
-    assert by_metric["rate"].value == pytest.approx(dense_flops / by_metric["time"].value / 1e9)
-    assert by_metric["nonzero rate"].value == pytest.approx(by_metric["rate"].value / 4)
-
-
-def test_provenance_names_clock_machine_and_libraries(measurements):
-    provenance = measurements[0].provenance
-    assert provenance["clock"] == "thread CPU time"
-    machine = provenance["machine"]
-    assert machine["cpu"] and machine["cores"] == os.cpu_count()
-    assert set(machine["openblas"]) == {"NumPy/OpenBLAS unpinned", "NumPy/OpenBLAS as found"}
-    spread = measurements[0].spread
-    assert spread.low <= measurements[0].value <= spread.high and spread.samples == 3
-
-
-def test_table_has_one_line_a_case(measurements):
-    lines = bench.format_table(measurements).splitlines()
-    assert lines[0].split()[:3] == ["layer", "pattern", "tokens"]
-    assert len(lines) == 1 + 5
-
-
 @pytest.mark.parametrize("phase", [Phase.FF, Phase.BP])
 def test_a_packed_linear_layer(baselines, phase):
     packed = packed_weight(axis=1 if phase is Phase.FF else 0)
@@ -113,7 +41,7 @@ def test_a_packed_linear_layer(baselines, phase):
 @pytest.mark.parametrize("phase", [Phase.FF, Phase.BP])
 def test_a_packed_grouped_convolution(baselines, phase, stride):
     packed = packed_weight((16, 8, 3, 3), axis=1 if phase is Phase.FF else 0, conv_groups=2)
-    geometry = bench.same_conv(3, 6, 3, stride)
+    geometry = same_conv(3, 6, 3, stride)
     product = bench.product_of(phase, packed, geometry)
     pixels = 3 * (6 // stride) ** 2
     assert product.tokens == pixels
@@ -259,3 +187,42 @@ def test_two_threads_are_timed_by_wall_clock():
     packed = packed_weight()
     timing = bench.time_gemm(bench.product_of(Phase.FF, packed, 4), packed, threads=2, repeats=2)
     assert timing.clock == "wall time" and timing.ratio > 0
+
+
+def test_copies_of_a_weight_are_multiplied_in_turn():
+    calls = []
+    assert dense_worker.rotation_s([lambda i=i: calls.append(i) for i in range(3)], 1) >= 0
+    assert calls == [0, 1, 2]
+
+
+def test_rotating_contestants_take_samples_too():
+    with DenseBaselines(core_type=UNPINNED) as opened:
+        contestants = opened.contestants(Product(Phase.FF, 1, 24, 32), copies=3)
+        openblas = [name for name in contestants if "OpenBLAS" in name]
+        assert openblas == ["NumPy/OpenBLAS unpinned", "NumPy/OpenBLAS unpinned, transposed weight"]
+        assert all(sample() > 0 for sample in contestants.values())
+
+
+def test_the_best_core_type_is_the_fastest_that_runs(monkeypatch):
+    from cosparse.flow import dense_baselines
+
+    monkeypatch.setattr(
+        dense_baselines, "CORE_TYPES", {dense_baselines.platform.machine(): ("Haswell",)}
+    )
+    found = probe_core_types()
+    assert set(found.gflop_s) == {UNPINNED, "Haswell"}
+    rates = {name: rate for name, rate in found.gflop_s.items() if rate}
+    assert found.best == max(rates, key=rates.get)
+    assert dense_baselines.CoreTypes({"a": 1.0, "b": None}).best == "a"
+    with pytest.raises(RunError, match="tried b"):
+        _ = dense_baselines.CoreTypes({"b": None}).best
+
+
+def test_a_pin_of_the_environment_does_not_reach_the_probe(monkeypatch):
+    from cosparse.flow.dense_baselines import openblas_environment
+
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "512")
+    assert not {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} & openblas_environment(UNPINNED).keys()
+    assert openblas_environment("Zen")["OPENBLAS_CORETYPE"] == "Zen"
+    assert os.environ["OPENBLAS_CORETYPE"] == "Haswell"

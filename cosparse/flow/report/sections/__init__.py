@@ -8,6 +8,7 @@ from .accelerator import accelerator_section
 from .accuracy import accuracy_section
 from .assumptions import assumptions_section
 from .cpu import cpu_section
+from .cpu_kernels import cpu_kernels_section
 from .energy import energy_section
 from .gpu import gpu_section
 from .layers import layers_section
@@ -32,6 +33,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Section | None]] = {
     "energy": energy_section,
     "study": study_section,
     "cpu": cpu_section,
+    "cpu_kernels": cpu_kernels_section,
     "gpu": gpu_section,
     "operations": operations_section,
     "storage": storage_section,
