@@ -255,11 +255,11 @@ def _position(e: Emitter, grouping: Grouping, word: Value, window: int, entry: i
 
 
 def _weight(e: Emitter, stored: str, place: Value) -> Value:
-    """A vector of stored values as float32."""
+    """A vector of stored values as float32; a copy of the weight may begin anywhere."""
     if stored == "float32":
-        return e.load(e.vector, place, e.vector_bytes)
+        return e.load(e.vector, place, 4)
     bits = 8 * _STORED_BYTES[stored]
-    raw = e.load(f"<{_WINDOW} x i{bits}>", place, 2 * bits)
+    raw = e.load(f"<{_WINDOW} x i{bits}>", place, bits // 8)
     if stored == "int8":
         wide = e.let(f"sext <{_WINDOW} x i8> {raw} to {_INTEGERS}")
         return e.let(f"sitofp {_INTEGERS} {wide} to {e.vector}")

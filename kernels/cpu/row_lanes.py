@@ -108,7 +108,7 @@ def _multiply_assembly(shape: LaneShape) -> str:
             column = e.load_integer(shape.index_bits, indices)
             start = e.opaque(e.add(panel, e.mul(column, 4 * shape.tokens)))
             weights = [
-                e.load(e.vector, e.add(values, vector * e.vector_bytes), e.vector_bytes)
+                e.load(e.vector, e.add(values, vector * e.vector_bytes), 4)
                 for vector in range(shape.vectors)
             ]
             for token in range(shape.tokens):

@@ -1,6 +1,8 @@
 """Weights in register tiles and the compiled kernels that read them."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -291,3 +293,15 @@ class TestPermute:
             packed = pack(weights((64, 256)), parse_pattern(pattern), axis=1, dtype="float32")
             weight = permute.permuted(packed)
             assert weight.values.nbytes + weight.words.nbytes == share * 4 * 64 * 256
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 40])
+def test_a_copied_or_pickled_weight_gives_the_same(tokens):
+    """A copy's arrays begin anywhere, not on the boundary of a vector: no load may need one."""
+    weight = np.random.default_rng(0).standard_normal((96, 256)).astype(np.float32)
+    prepared = cpu.prepare(pack(weight, parse_pattern("2:8"), axis=1, dtype="float32"))
+    x = np.random.default_rng(1).standard_normal((tokens, 256)).astype(np.float32)
+    expected = cpu.matmul(prepared, x)
+    copies = [copy.deepcopy(prepared) for _ in range(4)] + [pickle.loads(pickle.dumps(prepared))]
+    for one in copies:
+        np.testing.assert_array_equal(cpu.matmul(one, x), expected)
