@@ -167,6 +167,9 @@ always_comb begin
     if (!drains_q) assert (member[i] == (5'(i) + entered >= 5'(NMax)));
   end
 
+  // What moves is the slots from one on upwards.
+  for (int unsigned i = 0; i + 1 < NMax; i++) if (moves[i]) assert (moves[i+1]);
+
   // Members and old results are in ascending position.
   for (int unsigned i = 0; i < NMax; i++) begin
     if (enters_q && member[i]) assert (place[i] < position);
@@ -186,9 +189,10 @@ always_comb begin
     end
   end
 
-  // The lowest slot that beats none above it is the worst of a full list.
+  // The lowest slot that beats none above it is the worst of a full list. From there downwards: a slot
+  // beats one above it, which is the lowest one, or beats it as just proved, or has a larger key.
   for (int unsigned i = 0; i < NMax; i++) begin
-    for (int unsigned j = 0; j < i; j++) begin
+    for (int j = int'(i) - 1; j >= 0; j--) begin
       if (enters_q && !filling && beats_none[i] && (beats_none << (NMax - i)) == '0)
         assert (won_q[j][i]);
     end
