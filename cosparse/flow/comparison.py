@@ -22,7 +22,7 @@ class Change:
 
     resolved: the difference is more than noise. What a model or a counter gives has none; a
     measured speed needs ranges that do not overlap; an accuracy needs a paired interval (95 %,
-    over the seeds that both runs have) without zero.
+    over the seeds that both runs have) without zero, or fewer than two such seeds.
     """
 
     name: str
@@ -126,7 +126,9 @@ def _change(name: str, before: _Quantity, after: _Quantity) -> Change:
 
 def _resolved(differences: list[float]) -> bool:
     width = half_widths({"": differences})[""]
-    return width is not None and abs(sum(differences) / len(differences)) > width
+    if width is None:  # one pair, or none: no noise was measured that could excuse the difference
+        return True
+    return abs(sum(differences) / len(differences)) > width
 
 
 def _quantities(document: Document) -> Iterator[tuple[str, _Quantity]]:

@@ -49,3 +49,15 @@ def test_a_search_may_look_for_accuracy(scenario, tmp_path):
     sampler = {"kind": "nsga2", "points": 4, "batch": 4}
     found = cs.sweep(codesign(scenario, sampler=sampler), out=tmp_path, processes=1)
     assert found.points == 4 and found.best()[0]["accuracy"] is not None
+
+
+def test_a_search_goes_on_where_a_training_diverges(scenario, tmp_path, monkeypatch):
+    add = Store.add_accuracy
+
+    def diverging(store, training, method, seed, name, metric):
+        add(store, training, method, seed, name, None if method == "dense" else metric)
+
+    monkeypatch.setattr(Store, "add_accuracy", diverging)
+    sampler = {"kind": "nsga2", "points": 6, "batch": 4}
+    found = cs.sweep(codesign(scenario, sampler=sampler), out=tmp_path, processes=1)
+    assert found.points == 6 and {row["method"] for row in found.best()} == {"bdwp"}

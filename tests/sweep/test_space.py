@@ -217,6 +217,14 @@ def test_a_condition_reads_the_scenario_s_own_value_of_an_axis_that_is_off(scena
     assert sorted(found) == sorted([2, 4, own, 2, 4])  # dense (0.5), bdwp at 0.1, bdwp at 0.4
 
 
+def test_what_a_device_has_is_known_to_every_constraint(scenario):
+    made = scenario(
+        axes={"accelerator.interleave": [1, 2]}, set={}, constraints=["rows * cols < VU9P.dsp"]
+    )
+    (block,), _ = points_of(define(load_scenario(made)))
+    assert len(block) == 2
+
+
 def test_names_of_axes():
     assert Axis("accelerator.rows", (1,)).name == "rows"
     assert Axis("train.pattern", ("2:8",)).name == "pattern"
@@ -246,6 +254,11 @@ HUGE = {
         ({"set": {"rows": "cols"}}, "expected a field that is no axis"),
         ({"constraints": ["lutt < 3"]}, "unknown name 'lutt', did you mean 'lut'"),
         ({"objectives": ["energy"]}, "unknown name 'energy', did you mean"),
+        ({"objectives": ["'a'"]}, "expected a figure to look for"),
+        ({"objectives": ["milliseconds"], "sampler": {"kind": "nsga2", "points": 3, "batch": 1}},
+         "sweep.sampler.batch: expected at least 2, got 1"),
+        ({"axes": {"dataflow": [{}]}}, "unknown dataflow '{}'"),
+        ({"constraints": ["(rows, cols)"]}, "not a part of these expressions"),
         ({"sampler": "nsga3"}, "unknown sampler 'nsga3'"),
         ({"sampler": "random"}, "expected 'points', how many 'random' takes"),
         ({"sampler": {"kind": "nsga2", "points": 9}}, "expected 'objectives' for 'nsga2'"),

@@ -154,8 +154,8 @@ def check_values(path: str, values: Sequence[Any]) -> None:
     for value in values:
         if path == ACCELERATOR:
             configuration(value)
-        elif path == DATAFLOW and value not in DATAFLOWS:
-            raise InputError(unknown_name("dataflow", value, DATAFLOWS))
+        elif path == DATAFLOW and not (isinstance(value, str) and value in DATAFLOWS):
+            raise InputError(unknown_name("dataflow", str(value), DATAFLOWS))
         elif path.startswith(f"{ACCELERATOR}."):
             rule = FIELDS[path.removeprefix(f"{ACCELERATOR}.")]
             if not rule.accepts(value):

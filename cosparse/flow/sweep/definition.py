@@ -205,6 +205,8 @@ def _wrong_sampler(sweep: Sweep) -> Iterator[Problem]:
         yield Problem((*at, "points"), "expected no number of points with 'grid', which takes all")
     if sampler.kind != "grid" and sampler.points is None:
         yield Problem(at, f"expected 'points', how many '{sampler.kind}' takes, got none")
+    if sampler.kind == "nsga2" and sampler.batch < 2:
+        yield Problem((*at, "batch"), f"expected at least 2, got {sampler.batch}: a generation")
     if sampler.kind in SEARCHES and not sweep.objectives:
         yield Problem(at, f"expected 'objectives' for '{sampler.kind}' to look for, got none")
 

@@ -163,6 +163,14 @@ class Cluster:
             ) from error
         with _reached(address):
             self._client = Client(address, timeout=CONNECT_SECONDS)
+        try:
+            self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError as error:
+            self._client.close()
+            raise RunError(
+                f"the Dask scheduler at '{address}' has no workers after {CONNECT_SECONDS} s; start some "
+                f"with `dask worker {address}`"
+            ) from error
         self._address = address
         self._sent: dict[int, Any] = {}
 

@@ -33,6 +33,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": np.sqrt,
 }
 
+_OF_MANY = ("min", "max")
+"""Functions of any number of values; the others take one."""
+
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -93,6 +96,12 @@ def parse(text: str, names: Collection[str]) -> Expression:
     return Expression(text.strip(), frozenset(reader.met), root)
 
 
+def _wide(values: Any) -> Any:
+    """Whole numbers as float64: products of them leave the 64-bit integers, and wrap around."""
+    array = np.asarray(values)
+    return array.astype(np.float64) if array.dtype.kind in "iu" else values
+
+
 class _Reader:
     """Turns a syntax tree into functions of the columns."""
 
@@ -114,9 +123,6 @@ class _Reader:
             return lambda _: value
         if isinstance(node, ast.Name | ast.Attribute):
             return self._column(_dotted(node))
-        if isinstance(node, ast.Tuple | ast.List):
-            items = [self.read(item) for item in node.elts]
-            return lambda columns: [item(columns) for item in items]
         if isinstance(node, ast.UnaryOp):
             return self._unary(node)
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
@@ -135,7 +141,7 @@ class _Reader:
         if name not in self._names:
             raise InputError(unknown_name("name", name, sorted(self._names)))
         self.met.append(name)
-        return lambda columns: columns[name]
+        return lambda columns: _wide(columns[name])
 
     def _unary(self, node: ast.UnaryOp) -> _Node:
         inner = self.read(node.operand)
@@ -146,15 +152,25 @@ class _Reader:
         raise InputError(f"'{ast.unparse(node)}' is not a part of these expressions")
 
     def _comparison(self, node: ast.Compare) -> _Node:
-        sides = [self.read(side) for side in (node.left, *node.comparators)]
         for kind in node.ops:
             if type(kind) not in _COMPARISONS:
                 raise InputError(f"'{ast.unparse(node)}' is not a part of these expressions")
+        sides = [self.read(node.left)]
+        for kind, side in zip(node.ops, node.comparators, strict=True):
+            inside = isinstance(kind, ast.In | ast.NotIn)
+            sides.append(self._members(side) if inside else self.read(side))
         parts = [
             _joined(_COMPARISONS[type(kind)], left, right)
             for kind, left, right in zip(node.ops, sides[:-1], sides[1:], strict=True)
         ]
         return _folded(np.logical_and, parts)
+
+    def _members(self, node: ast.AST) -> _Node:
+        """What may stand behind `in`: values in brackets."""
+        if not isinstance(node, ast.Tuple | ast.List) or not node.elts:
+            raise InputError(f"expected values in brackets behind 'in', got {ast.unparse(node)}")
+        items = [self.read(item) for item in node.elts]
+        return lambda columns: [item(columns) for item in items]
 
     def _call(self, node: ast.Call) -> _Node:
         name = _dotted(node.func)
@@ -162,6 +178,8 @@ class _Reader:
             raise InputError(unknown_name("function", name, FUNCTIONS))
         if not node.args or node.keywords:
             raise InputError(f"'{ast.unparse(node)}': expected values between the brackets")
+        if name not in _OF_MANY and len(node.args) != 1:
+            raise InputError(f"'{ast.unparse(node)}': expected one value, got {len(node.args)}")
         function, arguments = FUNCTIONS[name], [self.read(item) for item in node.args]
         return lambda columns: function(*(item(columns) for item in arguments))
 

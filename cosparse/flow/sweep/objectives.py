@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cosparse.spec.errors import InputError
 from hwsim.config_vector import CONFIG_FIELDS
 
 from .expressions import Expression, parse
@@ -37,6 +38,8 @@ def parse_objective(text: str) -> Objective:
     first, _, rest = text.strip().partition(" ")
     directed = first in _DIRECTIONS and bool(rest.strip())
     expression = parse(rest if directed else text, NAMES)
+    if not expression.names:
+        raise InputError(f"'{text.strip()}': expected a figure to look for, such as milliseconds")
     return Objective(text.strip(), expression, maximised=directed and first == "maximise")
 
 

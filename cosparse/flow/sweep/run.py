@@ -258,10 +258,11 @@ class Run:
                 search.tell(trial, by_trial.get(position))
 
     def _costs(self, keys: list[bytes]) -> list[list[float] | None]:
-        """Of each point; None where it cannot run or was not asked for any more."""
+        """Of each point; None where it cannot run, did not learn or was not asked for any more."""
         objectives = self._definition.objectives
         names = [*columns_of(objectives)]
         found = self._store.figures(keys, names)
+        found = {key: row for key, row in found.items() if None not in row}  # a training diverged
         held = [found[key] for key in keys if key in found]
         columns = {name: np.array([row[place] for row in held]) for place, name in enumerate(names)}
         costs = iter(costs_of(objectives, columns, len(held)).tolist() if held else [])

@@ -221,6 +221,7 @@ class Space:
 
     def _allowed(self, columns: dict[str, Any], kept: Any, left_out: Counter[str]) -> Any:
         allowed = kept.copy()
+        columns |= devices()
         if any(self._reads_area(one) for one in self.constraints):
             columns |= self._area(columns, kept)
         for constraint in self.constraints:
@@ -234,11 +235,11 @@ class Space:
         return bool(constraint.expression.names & set(RESOURCES))
 
     def _area(self, columns: Mapping[str, Any], kept: Any) -> dict[str, Any]:
-        """Resources of legal points, 0 for others, and those of devices."""
+        """Resources of legal points, 0 for others."""
         configs = np.stack([columns[name] for name in CONFIG_FIELDS], axis=1)
         found = np.zeros((len(kept), len(RESOURCES)), np.int64)
         found[kept] = area_of(configs[kept])
-        return devices() | {name: found[:, place] for place, name in enumerate(RESOURCES)}
+        return {name: found[:, place] for place, name in enumerate(RESOURCES)}
 
     def _variant_ids(self, codes: Codes) -> npt.NDArray[np.int64]:
         if not len(codes):

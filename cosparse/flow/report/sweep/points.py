@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosparse.spec import InputError
+from cosparse.spec import CorruptFileError, InputError
 from hwsim import AcceleratorConfig
 from hwsim.config_vector import CONFIG_FIELDS
 
@@ -207,7 +207,10 @@ def _sweep_row(store: Store, sweep: int | None) -> tuple[int, str, dict[str, Any
     if not found:
         raise InputError(f"{store.path}: expected a sweep, got a store without any")
     number, name, text, begun, finished = found[0]
-    definition = json.loads(text)
+    try:
+        definition = json.loads(text)
+    except ValueError as error:
+        raise CorruptFileError(f"{store.path}: damaged (sweep {number}: {error})") from error
     definition["sweep"]["axes"] = dict(definition["sweep"]["axes"])
     date = str(begun).partition(".")[0].replace("T", " ")
     return int(number), str(name), definition, f"{date} UTC", finished is not None
