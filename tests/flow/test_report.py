@@ -118,9 +118,8 @@ def test_a_report_without_a_part(document, tmp_path, part):
     less = without(document, *parts)
     titles = [found.title for found in build_sections(less)]
     energy = int("simulated" in parts)  # energy is of the simulated steps
-    absent = 3 + (
-        part == "all"
-    )  # no assumptions without figures; no study, no RTL, nothing trained on the accelerator
+    # No study, no RTL, nothing trained on the accelerator, no CPU kernels measured elsewhere.
+    absent = 4 + (part == "all")  # no assumptions without figures
     assert len(titles) == len(SECTIONS) - absent - len(parts) - energy
     assert {"Summary", "Not measured", "How to reproduce"} <= set(titles)
     html, markdown = write_reports(less, tmp_path)

@@ -74,6 +74,8 @@ class Processes:
         for worker in self._workers:
             worker.stop()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:  # one that began meanwhile
+            worker.stop()
 
     def _start(self) -> None:
         """Each thread talks to a process of its own."""

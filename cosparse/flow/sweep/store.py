@@ -164,14 +164,7 @@ class Store:
         path = Path(path)
         with _guarded(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                _prepare(connection, path)
-            except BaseException:
-                connection.close()
-                raise
+            connection = _connected(path)
         return cls(path, connection)
 
     def __enter__(self) -> Self:
@@ -398,11 +391,34 @@ def _rows(
             yield key, version, variant, flow, *config, *nothing, why
 
 
+def _connected(path: Path) -> sqlite3.Connection:
+    """Waits for a process that makes or leaves the store at the same moment: SQLite does not by itself."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(connection, path)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check that the file is a store, or make it one."""
+    connection.execute("BEGIN")  # one look: another process may be making the store
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection.execute("COMMIT")
     if tables and application != APPLICATION:
         raise CorruptFileError(
             f"{path}: an SQLite file, but no store of sweeps; give another --out"
@@ -411,7 +427,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise SchemaVersionError(
             f"{path}: expected a store of schema {STORE_SCHEMA}, got {schema}; {_way_out(path)}"
         )
-    _write_ahead(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     if tables:
@@ -426,20 +442,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {STORE_SCHEMA}")
     connection.execute("COMMIT")
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """SQLite does not wait by itself where another process changes the mode at the same moment."""
-    end = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-        else:
-            return
 
 
 def _statements() -> list[str]:
