@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cosparse.cli_bench import JsonOption, bench_app, print_json
+from cosparse.cli_bench import bench_app
+from cosparse.cli_common import JsonOption, OutOption, TrustOption, print_json, reporter
 from cosparse.cli_train import train
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from cosparse.flow.progress import Reporter
     from cosparse.flow.run import Results
 
 app = typer.Typer(
@@ -30,10 +28,6 @@ app.command()(train)
 ScenarioArgument = Annotated[
     str, typer.Argument(help="A shipped scenario (`cosparse list`) or a YAML file.")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
-TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Allow Python code that the scenario names to run.")
-]
 
 
 @app.command()
@@ -49,7 +43,7 @@ def run(
     checked = load_scenario(scenario)  # a mistake in it is told before torch is loaded
     from cosparse.flow.run import run as run_scenario
 
-    results = run_scenario(checked, out=out, trust=trust, reporter=_reporter(json))
+    results = run_scenario(checked, out=out, trust=trust, reporter=reporter(json))
     if json:
         print_json(results.document)
     else:
@@ -193,7 +187,7 @@ def cosim(
         batch=batch,
         random=random,
         trust=trust,
-        reporter=_reporter(json),
+        reporter=reporter(json),
     )
     if json:
         print_json(section)
@@ -247,7 +241,7 @@ def sweep(
         return
     try:
         result = sweeps.sweep(
-            checked, out=out, processes=processes, dask=dask, trust=trust, reporter=_reporter(json)
+            checked, out=out, processes=processes, dask=dask, trust=trust, reporter=reporter(json)
         )
     except KeyboardInterrupt:
         print("interrupted; finished points are kept, the same command goes on", file=sys.stderr)
@@ -427,18 +421,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`head`) has gone; there is nothing to tell it
         sys.exit(1)
-
-
-def _reporter(quiet: bool) -> "Reporter":
-    from cosparse.flow.progress import ConsoleReporter, Reporter
-
-    return Reporter() if quiet else ConsoleReporter(_console())
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 def _print_summary(results: "Results") -> None:

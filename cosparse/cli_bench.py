@@ -1,15 +1,15 @@
 """The commands `cosparse bench ...`. Imports beyond typer happen inside a command, as in `cosparse.cli`."""
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from .cli_common import JsonOption, print_json
+
 bench_app = typer.Typer(
     help="Measure kernels against the best dense library.", no_args_is_help=True
 )
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 @bench_app.command("cpu")
@@ -69,8 +69,3 @@ def bench_gpu(
         print_json({"measured": bench.kept_results(), "modelled": bench.bounds_json()})
     else:
         print(bench.text_without_gpu())
-
-
-def print_json(value: Any) -> None:
-    """As every command with --json does."""
-    print(jsonlib.dumps(value, indent=1, sort_keys=True))

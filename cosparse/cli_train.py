@@ -1,14 +1,11 @@
 """The command `cosparse train`. Imports beyond typer happen inside it, as in `cosparse.cli`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cosparse.cli_bench import JsonOption, print_json
-
-if TYPE_CHECKING:
-    from cosparse.flow.progress import Reporter
+from cosparse.cli_common import JsonOption, OutOption, TrustOption, print_json, reporter
 
 
 def train(
@@ -18,10 +15,8 @@ def train(
             help="A shipped scenario (`cosparse list`) or a YAML file; none with --study."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to.")] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Allow Python code that the scenario names to run.")
-    ] = False,
+    out: OutOption = None,
+    trust: TrustOption = False,
     study: Annotated[
         str | None,
         typer.Option(
@@ -62,9 +57,7 @@ def _study(
         raise InputError(f"expected a scenario or --study, got '{scenario}' and '{name}'")
     from cosparse.flow.accuracy.command import study
 
-    study(
-        name, out=out, plan=plan, table=table, shard=shard, reporter=_reporter(json), as_json=json
-    )
+    study(name, out=out, plan=plan, table=table, shard=shard, reporter=reporter(json), as_json=json)
 
 
 def _scenario(
@@ -84,7 +77,7 @@ def _scenario(
     from cosparse.flow.console import print_table
     from cosparse.flow.run import train_only
 
-    rows, checkpoints = train_only(checked, out=out, trust=trust, reporter=_reporter(json))
+    rows, checkpoints = train_only(checked, out=out, trust=trust, reporter=reporter(json))
     if json:
         print_json([asdict(row) for row in rows])
         return
@@ -98,14 +91,6 @@ def _scenario(
         ],
     )  # fmt: skip
     print(f"checkpoints: {checkpoints}")
-
-
-def _reporter(quiet: bool) -> "Reporter":
-    from rich.console import Console
-
-    from cosparse.flow.progress import ConsoleReporter, Reporter
-
-    return Reporter() if quiet else ConsoleReporter(Console(stderr=True))
 
 
 def _number(value: float | None) -> str:

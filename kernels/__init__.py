@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .choice import Choice
     from .dispatch import (
         KERNELS,
         conv2d,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         prepare,
         weight_gradient,
     )
-    from .dispatched import Choice, Dispatched
+    from .dispatched import Dispatched
 
 __all__ = [
     "KERNELS",
@@ -40,7 +41,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'kernels' has no attribute '{name}'")
-    module = ".dispatched" if name in ("Choice", "Dispatched") else ".dispatch"
+    module = {"Choice": ".choice", "Dispatched": ".dispatched"}.get(name, ".dispatch")
     return getattr(import_module(module, __name__), name)
 
 

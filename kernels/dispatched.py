@@ -16,11 +16,10 @@ import json
 import math
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,14 +31,13 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import unknown_name
 
 from . import dispatch
+from .choice import TIMED_EARLIER, Choice, faster_side
 from .dense import Dense, conv_builders, linear_builders
 from .geometry import Pair, check_forward, check_linear, pair
 
 if TYPE_CHECKING:
     from .cpu import PreparedWeight
 
-MARGIN = 0.97
-"""Sparse runs where it takes less than this part of the dense time."""
 _SPARSE = "sparse"
 _ROUNDS = 7
 _BUDGET_S = 1.0
@@ -51,37 +49,6 @@ COLD_ROWS = 8
 _COLD_BYTES = 32 << 20
 """At least so many bytes of dense weight in all copies, more than a second-level cache."""
 _MOST_COPIES = 8
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which side runs, and why. Times in seconds; infinite for a side that does not exist.
-
-    side: sparse or dense; library: the fastest dense one; kept: whether an earlier process timed it.
-    """
-
-    shape_class: str
-    side: str
-    sparse_s: float
-    dense_s: float
-    library: str
-    kept: bool = False
-
-    @property
-    def ratio(self) -> float:
-        """Sparse over dense time."""
-        return self.sparse_s / self.dense_s
-
-    @property
-    def reason(self) -> str:
-        """A sentence for people."""
-        where = "timed earlier" if self.kept else "timed now"
-        if math.isinf(self.dense_s):
-            return "sparse: no dense library has this product"
-        found = f"the sparse kernel takes {self.ratio:.2f} of the time of {self.library}"
-        if self.side == "dense" and self.ratio < 1:
-            found += f", which is not below {MARGIN}"
-        return f"{self.side}: {found} ({where})"
 
 
 class Dispatched:
@@ -246,8 +213,7 @@ def _timed_choice(
     sparse_s = times.pop(_SPARSE)
     library = min(times, key=times.__getitem__, default="")
     dense_s = times.get(library, math.inf)
-    side = "sparse" if sparse_s < MARGIN * dense_s else "dense"
-    return Choice(shape_class, side, sparse_s, dense_s, library)
+    return Choice(shape_class, faster_side(sparse_s, dense_s), sparse_s, dense_s, library)
 
 
 def _interleaved(contestants: dict[str, list[Dense]], x: Array, threads: int) -> dict[str, float]:
@@ -304,17 +270,14 @@ def _read(path: Path) -> Choice | None:
         sensible = choice.side in ("sparse", "dense") and min(choice.sparse_s, choice.dense_s) > 0
     except (OSError, ValueError, TypeError):
         return None
-    return replace(choice, kept=True) if sensible else None
+    return replace(choice, source=TIMED_EARLIER) if sensible else None
 
 
 def _write_kept(choice: Choice) -> None:
-    path = _path(choice.shape_class)
+    from .cpu.objects import write_whole
+
     with suppress(OSError):  # a folder that cannot be written costs the next process its timing
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(choice), file)
-        Path(temporary).replace(path)
+        write_whole(_path(choice.shape_class), json.dumps(asdict(choice)).encode())
 
 
 def _folder() -> Path:

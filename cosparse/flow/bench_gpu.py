@@ -1,15 +1,12 @@
 """What is known of the GPU kernels: measured here, measured elsewhere and kept, or bounded by a model."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
-from cosparse.spec import CorruptFileError
-
-_PACKAGE = Path(__file__).resolve().parents[1]
+from . import kept_results as kept
 
 SHOWN_LAYER = "LLaMA-7B gate"
 SHOWN_TOKENS = (1, 4, 16, 64, 512, 2048, 4096)
@@ -58,20 +55,8 @@ def measure(out: Path | None, *, quick: bool, limit_s: float) -> None:
 
 
 def kept_results() -> list[dict[str, Any]]:
-    """The documents of benchmarks/results/gpu-*.json, as `kernels.gpu.bench` wrote them."""
-    installed = _PACKAGE / "_data" / "measured"
-    folder = installed if installed.is_dir() else _PACKAGE.parent / "benchmarks" / "results"
-    return [_read(path) for path in sorted(folder.glob("gpu-*.json"))]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: damaged, expected JSON ({error})") from error
-    if document.get("kind") != "measured" or not document.get("rows"):
-        raise CorruptFileError(f"{path}: expected rows measured by kernels.gpu.bench, got none")
-    return document
+    """What `kernels.gpu.bench` wrote into benchmarks/results."""
+    return kept.kept_results("gpu", "rows", "kernels.gpu.bench")
 
 
 def speedups(

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..spec import CorruptFileError
+from . import kept_results as kept
 
 DISPATCH_LIMIT = 1.03
 """Dispatch is to take at most so many times the dense time."""
-_PACKAGE = Path(__file__).resolve().parents[1]
 _SHOWN_LIBRARIES = ("torch CSR (MKL)", "SciPy CSR", "torch BSR")
 _COLUMNS = (
     "layer", "tokens", "pattern", "sparse us", "dense us", "ratio", "of roofline", "dispatch", "runs",
@@ -139,16 +138,4 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 
 def kept_results() -> list[dict[str, Any]]:
     """The documents of benchmarks/results/cpu-*.json. Raises CorruptFileError for a damaged one."""
-    installed = _PACKAGE / "_data" / "measured"
-    folder = installed if installed.is_dir() else _PACKAGE.parent / "benchmarks" / "results"
-    return [_read(path) for path in sorted(folder.glob("cpu-*.json"))]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: damaged, expected JSON ({error})") from error
-    if document.get("kind") != "measured" or not document.get("cases"):
-        raise CorruptFileError(f"{path}: expected cases measured by `cosparse bench cpu`, got none")
-    return document
+    return kept.kept_results("cpu", "cases", "`cosparse bench cpu`")

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 import kernels
-from kernels.dispatched import Choice, Dispatched, apart
+from kernels.choice import Choice
+from kernels.dispatched import Dispatched, apart
 
 from ..spec import InputError, PackedTensor, Pattern, PatternError, Phase, pack, parse_pattern
 from ..spec.dtypes import Array

@@ -1,7 +1,7 @@
 """CPU kernels in Numba. `prepare` repacks a weight once; the products take it or a packed tensor."""
 
-from .copies import StepCopy, step_copies, step_copy
-from .pack import pack_both, pack_weight
+from .copies import StepCopy, step_copies
+from .pack import pack_weight
 from .prepared import PreparedWeight, prepare
 from .products import (
     conv2d,
@@ -18,10 +18,8 @@ __all__ = [
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "matmul",
-    "pack_both",
     "pack_weight",
     "prepare",
     "step_copies",
-    "step_copy",
     "weight_gradient",
 ]

@@ -16,9 +16,9 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.layout import Layout
 
 from .isa import Isa, current
-from .pack import address, pack_kernel, pack_weight, selection_of
+from .pack import pack_kernel, pack_weight, selection_of
 from .pack_assembly import Selection, Target, lanes_at_once
-from .panels import aligned_empty
+from .panels import address, aligned_empty
 from .prepared import PreparedWeight, prepare
 from .recycled import recycle, recycled_empty
 from .tiled import ROW_ALIGNMENT, TiledWeight, TileShape
@@ -68,21 +68,6 @@ def step_copies(
         for way in ways:
             way.pack(address(weight), weight.strides[0], first, last)
     return tuple(way.copy for way in ways)
-
-
-def step_copy(
-    weight: Array,
-    pattern: Pattern,
-    *,
-    axis: int,
-    select_dtype: str = "float16",
-    conv_groups: int = 1,
-) -> Copy:
-    """One of `step_copies`."""
-    (copy,) = step_copies(
-        weight, pattern, axes=(axis,), select_dtype=select_dtype, conv_groups=conv_groups
-    )
-    return copy
 
 
 class _Direction:

@@ -8,13 +8,12 @@ where there are too few of them.
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, groupby, product
-from typing import Any
 
 from cosparse.spec.dtypes import Array
 
 from .broadcast import broadcast_kernel
 from .isa import Isa
-from .panels import aligned_empty
+from .panels import address, aligned_empty
 from .row_lanes import SQUARE, TOKEN_STEP, multiply_kernel, pack_kernel
 from .tiled import TiledWeight, TileShape
 from .workers import bounds, run_parts
@@ -94,16 +93,16 @@ def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     shape, lanes = weight.shape, isa.lanes
     x = filled(x, lanes, lanes)
     y = _results(len(x), weight.rows)
-    x_at, x_stride, y_at, y_stride = _address(x), x.strides[0], _address(y), y.strides[0]
-    pointers, pointer_stride = _address(weight.pointers), weight.pointers.strides[0]
-    values, indices = _address(weight.values), _address(weight.indices)
+    x_at, x_stride, y_at, y_stride = address(x), x.strides[0], address(y), y.strides[0]
+    pointers, pointer_stride = address(weight.pointers), weight.pointers.strides[0]
+    values, indices = address(weight.values), address(weight.indices)
     chunk = _chunk_rows(weight)
 
     def run(part: Part) -> None:
         tokens = max(one.tokens * one.panels for one in part.runs)
         panel = aligned_empty(weight.k_tiles * (shape.k_tile + 1) * tokens)
         scratch = aligned_empty(chunk * tokens)
-        panel_at, scratch_at = _address(panel), _address(scratch)
+        panel_at, scratch_at = address(panel), address(scratch)
         for one in part.runs:
             broadcast_kernel(shape, one.tokens // lanes, lanes)(
                 one.panels, x_at + one.first * x_stride, x_stride, x.shape[1] // lanes, panel_at,
@@ -124,9 +123,9 @@ def _across(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     most = max(1, isa.accumulators // vectors // TOKEN_STEP)
     packed = aligned_empty(x.size)
     stretch = _stretch(weight)
-    x_at, row_bytes, y_at, y_stride = _address(x), x.strides[0], _address(y), y.strides[0]
-    panel_at, values, indices = _address(packed), _address(weight.values), _address(weight.indices)
-    pointers, pointer_stride = _address(weight.pointers), weight.pointers.strides[0]
+    x_at, row_bytes, y_at, y_stride = address(x), x.strides[0], address(y), y.strides[0]
+    panel_at, values, indices = address(packed), address(weight.values), address(weight.indices)
+    pointers, pointer_stride = address(weight.pointers), weight.pointers.strides[0]
 
     def run(part: Part) -> None:
         for one in part.runs:
@@ -181,7 +180,3 @@ def filled(x: Array, token_unit: int, column_unit: int) -> Array:
     whole[len(x) :] = 0
     whole[:, x.shape[1] :] = 0
     return whole
-
-
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])

@@ -19,22 +19,11 @@ from cosparse.spec.patterns import padded
 from .isa import PORTABLE, Isa, current
 from .objects import Kernel, load_kernel
 from .pack_assembly import ARGUMENTS, Selection, Target, lanes_at_once, pack_assembly
-from .panels import aligned_empty
+from .panels import address, aligned_empty
 
 MAX_M = 32
 """Positions of a group that are unrolled."""
 SELECT_DTYPES = ("float16", "bfloat16")
-
-
-def pack_both(
-    weight: Array, pattern: Pattern, *, select_dtype: str = "float16", conv_groups: int = 1
-) -> tuple[NMTensor, NMTensor]:
-    """(FF copy, BP copy) of a weight (out, in / conv_groups, *taps) in float32. Raises as `pack_weight`."""
-    ff, bp = (
-        pack_weight(weight, pattern, axis=axis, select_dtype=select_dtype, conv_groups=conv_groups)
-        for axis in (1, 0)
-    )
-    return ff, bp
 
 
 def pack_weight(
@@ -157,8 +146,3 @@ def _stored(indices: Array, m: int) -> Array:
     pairs = indices.view("<u2")
     nibbles: Array = (pairs | pairs >> 4).astype(np.uint8)
     return nibbles
-
-
-def address(array: Array) -> int:
-    """Of the first element."""
-    return int(array.__array_interface__["data"][0])

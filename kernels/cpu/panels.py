@@ -46,6 +46,11 @@ def aligned_empty(size: int) -> Array:
     return buffer[start : start + size]
 
 
+def address(array: Array) -> int:
+    """Of the first element."""
+    return int(array.__array_interface__["data"][0])
+
+
 def starts(first: Array) -> Array:
     """Positions in a panel, in the type that the kernels index with."""
     return np.ascontiguousarray(first, np.uint64)

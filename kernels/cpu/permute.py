@@ -21,7 +21,7 @@ from .emitter import Emitter, Value
 from .isa import AVX512, Isa
 from .linear import filled
 from .objects import Kernel, load_kernel
-from .panels import aligned_empty
+from .panels import address, aligned_empty
 from .workers import bounds, run_parts
 
 MOST_TOKENS = 8
@@ -157,7 +157,7 @@ def multiply_permuted(weight: PermutedWeight, x: Array, threads: int) -> Array:
     groups = weight.groups
     value_bytes, word_bytes = (part.nbytes // len(part) for part in (weight.values, weight.words))
     values, words, scales, x_at, y_at = (
-        array.ctypes.data for array in (weight.values, weight.words, weight.scales, windows, y)
+        address(array) for array in (weight.values, weight.words, weight.scales, windows, y)
     )
 
     def run(part: tuple[int, int]) -> None:

@@ -10,8 +10,6 @@ entry, every machine makes the same choice.
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -19,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from .isa import Isa
-from .objects import cache_directory, target_identity
+from .objects import cache_directory, target_identity, write_whole
 from .tiled import TileShape
 
 SHARES = (1, 4, 8, 16, 32)
@@ -82,12 +80,8 @@ def load_table(path: Path) -> Table:
 
 def save_table(path: Path, table: Table) -> None:
     """Write it as a whole or not at all, and let this process use it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({key: asdict(shape) for key, shape in sorted(table.items())}, indent=1)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-    Path(temporary).replace(path)
+    write_whole(path, f"{text}\n".encode())
     load_table.cache_clear()
 
 

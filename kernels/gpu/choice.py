@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..choice import Choice, faster_side
 from .configs import config_key, device_name, is_wide, token_bucket, tuned_times_us
 from .layouts import GpuWeight, NMRows, SparseRows, weight_bytes
 
-MARGIN = 0.97
-"""Sparse runs where it takes less than this part of the dense time."""
 LAUNCH_US = 2.0
 REFERENCE = (11008, 4096)
 """Shape that the tuned times of wide weights were measured at; of small ones SMALL_REFERENCE."""
@@ -43,31 +42,6 @@ GATHER_INSTRUCTIONS = {1: 11.0, 2: 7.0, 4: 4.5, 8: 3.6, 16: 3.0}
 """Lane instructions a product of a gather, by tokens of a program (tests/gpu/test_machine_code.py)."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which side runs, and why. Times in microseconds of one product."""
-
-    shape_class: str
-    side: str
-    sparse_us: float
-    dense_us: float
-    source: str
-    """Where the sparse time is from: measured or modelled."""
-
-    @property
-    def ratio(self) -> float:
-        """Sparse over dense time."""
-        return self.sparse_us / self.dense_us
-
-    @property
-    def reason(self) -> str:
-        """A sentence for people."""
-        found = f"{self.side}: the sparse kernel takes {self.ratio:.2f} of the dense time ({self.source})"
-        if self.side == "dense" and self.ratio < 1:
-            found += f", which is not below {MARGIN}"
-        return found
-
-
 def choose(
     weight: GpuWeight,
     tokens: int,
@@ -90,8 +64,8 @@ def choose(
     gathers = isinstance(weight, NMRows | SparseRows)
     if gathers and (transposed or tokens > GATHER_TOKENS):
         sparse_us, source = float("inf"), "no gather for so many tokens or this direction"
-    side = "sparse" if sparse_us < MARGIN * dense_us else "dense"
-    return Choice(label, side, sparse_us, dense_us, source)
+    sparse_s, dense_s = 1e-6 * sparse_us, 1e-6 * dense_us
+    return Choice(label, faster_side(sparse_s, dense_s), sparse_s, dense_s, "dense", source)
 
 
 def dense_time_us(weight: GpuWeight, tokens: int) -> float:

@@ -31,35 +31,25 @@ def campaign(module: str, *options: str) -> Part:
     return Part(module, (sys.executable, "-m", module, *options))
 
 
-def units_of_rtl() -> tuple[str, ...]:
-    """Files of tests/rtl that no other shard names."""
-    named = {part.name for part in SHARDS["accelerator"]}
-    found = sorted((ROOT / "tests" / "rtl").glob("test_*.py"))
-    return tuple(name for path in found if (name := f"rtl/{path.name}") not in {*named, *CAMPAIGNS})
-
-
+FOLDERS = ("architecture", "conformance", "flow", "gpu", "packaging",
+           "scenarios", "sweep", "timing", "unit")  # fmt: skip
+ACCELERATOR = tuple(
+    f"rtl/test_{name}.py"
+    for name in ("accelerator", "layers", "training", "reset", "dma", "axi_models", "upset")
+)
 CAMPAIGNS = ("rtl/test_coverage.py", "rtl/test_mutation.py")
 """Their nightly tests are the campaigns, which have shards of their own."""
-FOLDERS = (
-    "architecture",
-    "conformance",
-    "flow",
-    "gpu",
-    "packaging",
-    "scenarios",
-    "sweep",
-    "timing",
-    "unit",
+UNITS = tuple(
+    name
+    for path in sorted((ROOT / "tests" / "rtl").glob("test_*.py"))
+    if (name := f"rtl/{path.name}") not in (*ACCELERATOR, *CAMPAIGNS)
 )
 
 SHARDS: dict[str, tuple[Part, ...]] = {
     "software": files(*FOLDERS, processes=2),
-    "accelerator": files(
-        *("rtl/test_accelerator.py", "rtl/test_layers.py", "rtl/test_training.py"),
-        *("rtl/test_reset.py", "rtl/test_dma.py", "rtl/test_axi_models.py", "rtl/test_upset.py"),
-    ),
+    "accelerator": files(*ACCELERATOR),
+    "units of rtl": files(*UNITS),
     "law": (campaign("tests.rtl.nightly", "--hours", str(HOURS)),),
     "coverage": (campaign("tests.rtl.coverage", "--hours", str(HOURS)),),
     "mutation": (campaign("tests.rtl.mutation", "--write"),),
 }
-SHARDS["units of rtl"] = files(*units_of_rtl())

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cosparse.cli import app
-from cosparse.flow import bench_gpu
+from cosparse.flow import bench_gpu, kept_results
 from cosparse.spec import pack, parse_pattern
 
 
@@ -83,6 +83,6 @@ def test_damaged_results_are_told(tmp_path, monkeypatch):
     folder = tmp_path / "_data" / "measured"
     folder.mkdir(parents=True)
     (folder / "gpu-x.json").write_text('{"kind": "measured"}')
-    monkeypatch.setattr(bench_gpu, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(kept_results, "_PACKAGE", tmp_path)
     done = CliRunner().invoke(app, ["bench", "gpu", "--json"])
     assert "gpu-x.json" in str(done.exception)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cosparse.spec import PatternError, UnsupportedError, pack, parse_pattern
-from kernels.cpu import StepCopy, isa, matmul, prepare, step_copy
-from kernels.cpu.pack import pack_both, pack_weight
+from kernels.cpu import StepCopy, isa, matmul, prepare, step_copies
+from kernels.cpu.pack import pack_weight
 from kernels.cpu.pack_assembly import Selection, Target, pack_assembly
 
 SHAPES = [(64, 64), (33, 70), (32, 16, 3, 3)]
@@ -87,7 +87,8 @@ def test_other_weights_and_patterns_take_the_usual_way():
 def test_both_copies_and_the_weight_is_not_written():
     array = weight((48, 80), "special")
     array.setflags(write=False)
-    for axis, found in zip((1, 0), pack_both(array, parse_pattern("2:8")), strict=True):
+    for axis in (1, 0):
+        found = pack_weight(array, parse_pattern("2:8"), axis=axis)
         assert same(found, pack(array, parse_pattern("2:8"), axis=axis, dtype="float32"))
 
 
@@ -108,7 +109,7 @@ def test_a_step_s_copy_has_the_tiles_of_a_prepared_weight(machine, pattern, shap
     chosen, array = parse_pattern(pattern), weight(shape, "normal")
     for axis, width in ((1, shape[1]), (0, shape[0])):
         prepared = prepare(pack(array, chosen, axis=axis, dtype="float32"))
-        copy = step_copy(array, chosen, axis=axis)
+        (copy,) = step_copies(array, chosen, axes=(axis,))
         if isinstance(copy, StepCopy):
             expected = prepared.register_tiles(isa.current())
             assert copy.tiles.shape == expected.shape
@@ -123,4 +124,4 @@ def test_large_weights_go_straight_into_tiles():
     if isa.current() is isa.PORTABLE:
         pytest.skip("no vector unit")
     array = weight((768, 3072), "normal")
-    assert all(isinstance(step_copy(array, parse_pattern("2:8"), axis=a), StepCopy) for a in (0, 1))
+    assert all(isinstance(copy, StepCopy) for copy in step_copies(array, parse_pattern("2:8")))

@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from cosparse.cli import app
-from cosparse.flow import bench_layers, bench_text, cpu_study
+from cosparse.flow import bench_layers, bench_text, cpu_study, kept_results
 from cosparse.flow.bench_layers import LayerShape, same_conv
 from cosparse.flow.ceilings import Ceilings, last_level_cache_bytes, measure_ceilings
 from cosparse.flow.library_baselines import bf16_calls, sparse_products
@@ -274,7 +274,7 @@ def test_damaged_results_are_told(text, tmp_path, monkeypatch):
     folder = tmp_path / "_data" / "measured"
     folder.mkdir(parents=True)
     (folder / "cpu-x.json").write_text(text)
-    monkeypatch.setattr(bench_text, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(kept_results, "_PACKAGE", tmp_path)
     with pytest.raises(CorruptFileError, match=r"cpu-x\.json"):
         bench_text.kept_results()
 

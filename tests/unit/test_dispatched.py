@@ -10,7 +10,8 @@ import torch
 import kernels.dense
 from cosparse.spec import ShapeError, UnsupportedError, pack, parse_pattern
 from kernels import dispatched, reference
-from kernels.dispatched import Choice, Dispatched
+from kernels.choice import Choice
+from kernels.dispatched import Dispatched
 
 
 @pytest.fixture(autouse=True)
