@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,18 @@ class Network:
         return self.input_shape[0]
 
     def sample(self, batch: int) -> Tensor:
-        """An input of zeros; shapes are all that capture and verification need."""
-        return torch.zeros((batch, *self.input_shape), dtype=self.input_dtype)
+        """An input of zeros; shapes are all that capture and verification need.
+
+        Raises InputError for a batch that memory does not hold.
+        """
+        try:
+            return torch.zeros((batch, *self.input_shape), dtype=self.input_dtype)
+        except RuntimeError as error:
+            gib = batch * prod(self.input_shape) * self.input_dtype.itemsize / 2**30
+            raise InputError(
+                f"batch: expected samples that the memory of this machine holds, got {batch:,} of "
+                f"{' x '.join(map(str, self.input_shape))} ({gib:,.0f} GiB)"
+            ) from error
 
     def blamed(self) -> AbstractContextManager[None]:
         """A context in which failures of the network's own code become RunErrors."""

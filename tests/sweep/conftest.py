@@ -1,5 +1,7 @@
 """A small design space and its complete sweep, computed once a session."""
 
+import os
+
 import pytest
 
 import cosparse as cs
@@ -37,3 +39,20 @@ def scenario():
 def complete(scenario, tmp_path_factory):
     """The whole grid: 2 patterns x 2 interleaves x 2 scratchpads x (rows 4, rows 8 at 2 bandwidths)."""
     return cs.sweep(scenario(), out=tmp_path_factory.mktemp("complete"), processes=1)
+
+
+@pytest.fixture
+def unwritable(monkeypatch):
+    """Make a folder into which nothing can be written, as `os.access` has it even for root."""
+    access = os.access
+
+    def forbid(folder):
+        folder.mkdir(exist_ok=True)
+        inside = {folder, *folder.iterdir()}
+        monkeypatch.setattr(
+            os,
+            "access",
+            lambda path, mode: (path not in inside or mode != os.W_OK) and access(path, mode),
+        )
+
+    return forbid

@@ -78,3 +78,19 @@ def test_a_sweep_that_finds_nothing_fails(scenario, tmp_path, sweep, words):
 def test_options_of_a_comparison_need_one(tmp_path):
     found = CliRunner().invoke(app, ["report", str(tmp_path), "--fail-above", "2%"])
     assert "go with --compare and two runs" in str(found.exception)
+
+
+def test_an_export_into_a_folder_that_cannot_be_written(file, tmp_path, unwritable):
+    unwritable(tmp_path / "mine")
+    out = tmp_path / "out"
+    arguments = [
+        "sweep",
+        str(file),
+        "--out",
+        str(out),
+        "--export",
+        str(tmp_path / "mine" / "a.csv"),
+    ]
+    found = CliRunner().invoke(app, arguments)
+    assert "expected a folder that can be written" in str(found.exception)
+    assert not out.exists()

@@ -92,6 +92,30 @@ def test_the_command_writes_it_again(complete, pages, tmp_path):
     assert (tmp_path / "report.md").read_text() == pages[1].read_text()
 
 
+def test_arrays_of_equal_shape_are_told_apart(scenario, tmp_path):
+    arrays = ["sat-8x8", {"preset": "sat-8x8", "mul_latency": 1, "add_latency": 1},
+              {"preset": "sat-8x8", "mul_latency": 1}, {"preset": "sat-8x8", "rows": 4}]  # fmt: skip
+    axes = {
+        "accelerator": {"values": arrays, "when": "batch > 8"},
+        "accelerator.interleave": [1, 4],
+        "batch": [8, 16],
+    }
+    found = cs.sweep(scenario(axes=axes, set={}), out=tmp_path, processes=1)
+    read = read_points(found.path, found.sweep)
+    labels = ["sat-8x8", "8x8 (add_latency 1)", "8x8 (add_latency 4)", "4x8"]
+    expected = {16: labels, 8: ["sat-8x8"]}
+    for batch, label, adds, rows in zip(
+        read.of_variant("batch"),
+        read.axes["accelerator"],
+        read.columns["add_latency"],
+        read.columns["rows"],
+        strict=True,
+    ):
+        assert label in expected[batch]
+        assert adds == (1 if "latency 1" in label else 4) and rows == (4 if "4x8" in label else 8)
+    assert set(read.axes["accelerator"]) == set(labels)
+
+
 def test_a_folder_without_points_is_refused(tmp_path):
     done = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert done.exit_code != 0 and "results.json" in str(done.exception)

@@ -252,6 +252,10 @@ HUGE = {
         ({"set": {"colums": "rows"}}, "unknown accelerator field 'colums'"),
         ({"set": {"cols": "row"}}, "unknown name 'row'"),
         ({"set": {"rows": "cols"}}, "expected a field that is no axis"),
+        (
+            {"set": {"cols": "rows", "accelerator.cols": "8"}},
+            "expected one value, got another one under 'accelerator.cols'",
+        ),
         ({"constraints": ["lutt < 3"]}, "unknown name 'lutt', did you mean 'lut'"),
         ({"objectives": ["energy"]}, "unknown name 'energy', did you mean"),
         ({"objectives": ["'a'"]}, "expected a figure to look for"),

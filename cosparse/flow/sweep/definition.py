@@ -197,6 +197,8 @@ def _wrong_fields(sweep: Sweep, axes: list[Axis], names: tuple[str, ...]) -> Ite
         yield from _told(at, partial(parse, text, names))
         if f"accelerator.{name.removeprefix('accelerator.')}" in {axis.path for axis in axes}:
             yield Problem(at, "expected a field that is no axis")
+        if f"accelerator.{name}" in sweep.derived:
+            yield Problem(at, f"expected one value, got another one under 'accelerator.{name}'")
 
 
 def _wrong_sampler(sweep: Sweep) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """All points of a sweep as one file: CSV, or Parquet with the extra `sweep`."""
 
 import csv
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,8 @@ def check_target(path: Path) -> None:
         raise InputError(f"'{path}': expected a file in a folder that exists, got '{path.parent}'")
     if path.is_dir():
         raise InputError(f"'{path}': expected a file, got a folder")
+    if not os.access(path.parent, os.W_OK):  # the file is replaced as a whole
+        raise InputError(f"'{path}': expected a folder that can be written, got '{path.parent}'")
 
 
 def export(store: Store, sweep: int, path: Path) -> Path:

@@ -50,7 +50,7 @@ class SweepResult:
     def rows(self, *columns: str) -> Iterator[dict[str, Any]]:
         """The points as mappings, by number; columns: of RESULT_COLUMNS, by default all."""
         chosen = _known(columns)
-        with Store.open(self.path) as store:
+        with Store.open(self.path, read=True) as store:
             for values in store.results(self.sweep, chosen):
                 yield dict(zip(chosen, values, strict=True))
 
@@ -61,7 +61,7 @@ class SweepResult:
         """
         chosen = parse_objective(objective or next(iter(self.objectives), "milliseconds"))
         names = columns_of([chosen])
-        with Store.open(self.path) as store:
+        with Store.open(self.path, read=True) as store:
             found = [
                 row for row in store.results(self.sweep, ("number", *names)) if None not in row
             ]
@@ -89,7 +89,7 @@ class SweepResult:
         """Write all points to a .csv or .parquet file."""
         from .export import export
 
-        with Store.open(self.path) as store:
+        with Store.open(self.path, read=True) as store:
             return export(store, self.sweep, Path(path))
 
     def report(self, folder: str | Path | None = None) -> tuple[Path, Path]:
@@ -104,7 +104,7 @@ class SweepResult:
             import pandas as pd
         except ModuleNotFoundError as error:
             raise MissingToolError("to_pandas needs pandas: pip install pandas") from error
-        with Store.open(self.path) as store:
+        with Store.open(self.path, read=True) as store:
             rows = list(store.results(self.sweep))
         return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
@@ -127,7 +127,7 @@ class SweepResult:
             return None
         if not self.points:
             return f"{self.name}: the rules leave no point, so there is no report"
-        with Store.open(self.path) as store:
+        with Store.open(self.path, read=True) as store:
             why = next(reason for (reason,) in store.results(self.sweep, ("refused",)))
         return (
             f"{self.name}: none of the {self.points:,} points can run, so there is no report: {why}"

@@ -25,7 +25,7 @@ from .result import SweepResult
 from .samplers import Search, costs_of, listed_points
 from .space import Points
 from .store import Store, Variant, point_keys
-from .variants import Variants
+from .variants import RefusedError, Variants
 
 STORE_NAME = "sweep.sqlite"
 ASKS = 20
@@ -113,9 +113,10 @@ def plan(
     listed = sampler.model_copy(update={"kind": "grid"} if sampler.kind in SEARCHES else {})
     with Store.open(folder_of(checked, out) / STORE_NAME) as store:
         run = Run(definition, store, InProcess(), Variants(checked, store, trust=trust))
-        for block, illegal in listed_points(space, listed):
+        for spanned, illegal in listed_points(space, listed):
+            block, refused = run.lowered(spanned)
             points += len(block)
-            left_out += illegal
+            left_out += illegal + refused
             groups += group_count(block)
             known += len(store.known(run.keys(block)))
     return Plan(
@@ -174,6 +175,7 @@ class Run:
         self._sweep = store.sweep(definition.scenario.name, definition.content())
         self._variants: dict[int, Variant] = {}
         self._workloads: dict[int, Workload] = {}
+        self._refusals: dict[int, RefusedError] = {}
         self._asked: dict[int, tuple[Points, list[bytes]]] = {}
         self._tally = Tally()
 
@@ -187,8 +189,11 @@ class Run:
                 self._search(task)
             else:
                 self._all(listed_points(self._space, sampler), task)
+        result = self._result(time.perf_counter() - begun)
+        if self._refusals and not result.points:
+            raise next(iter(self._refusals.values()))
         self._store.finish(self._sweep)
-        return self._result(time.perf_counter() - begun)
+        return result
 
     def _all(self, blocks: Iterator[tuple[Points, Counter[str]]], task: Task) -> None:
         begun, done = time.perf_counter(), self._tally
@@ -202,8 +207,9 @@ class Run:
 
     def _chunks(self, blocks: Iterator[tuple[Points, Counter[str]]], task: Task) -> Iterator[Chunk]:
         """Work on the points that the store does not have."""
-        for points, left_out in blocks:
-            self._tally.left_out += left_out
+        for spanned, left_out in blocks:
+            points, refused = self.lowered(spanned)
+            self._tally.left_out += left_out + refused
             keys = self.keys(points)
             known = self._store.known(keys)
             there = [row for row, key in enumerate(keys) if key in known]
@@ -221,14 +227,32 @@ class Run:
         self._asked[number] = points, keys
         return Chunk(number, int(points.variants[0]), int(points.flows[0]), points.configs)
 
-    def keys(self, points: Points) -> list[bytes]:
-        """Keys of points, whose workloads are trained and lowered where they are new."""
+    def lowered(self, points: Points) -> tuple[Points, Counter[str]]:
+        """The points whose workload can be made, which is kept, and how many others, by the reason.
+
+        Which method takes which pattern on which layers shows only when the model is lowered.
+        """
+        left_out: Counter[str] = Counter()
         for variant in np.unique(points.variants).tolist():
-            if variant not in self._variants:
-                self._train(self._space.variants[variant])
-                found = self._lower.of(self._space.variants[variant])
-                self._variants[variant] = found
-                self._workloads[variant] = found.workload
+            settings = self._space.variants[variant]
+            if variant not in self._variants and variant not in self._refusals:
+                try:
+                    self._add(variant, settings)
+                except RefusedError as error:
+                    self._refusals[variant] = error
+            if variant in self._refusals:
+                reason = str(self._refusals[variant]).partition("\n")[0]
+                left_out[reason] += int(np.count_nonzero(points.variants == variant))
+        good = ~np.isin(points.variants, [*self._refusals])
+        return points.select(good), left_out
+
+    def _add(self, variant: int, settings: Mapping[str, Any]) -> None:
+        found = self._lower.of(settings)
+        self._train(settings)
+        self._variants[variant], self._workloads[variant] = found, found.workload
+
+    def keys(self, points: Points) -> list[bytes]:
+        """Keys of points that `lowered` let through."""
         digests = {number: found.digest for number, found in self._variants.items()}
         return point_keys(self._model, digests, points)
 
@@ -242,8 +266,9 @@ class Run:
         while len(seen) < wanted and asked < ASKS * wanted:
             trials, codes = search.ask(sampler.batch)
             asked += len(trials)
-            points, left_out = self._space.resolve(codes, fold=True)
-            self._tally.left_out += left_out
+            spanned, left_out = self._space.resolve(codes, fold=True)
+            points, refused = self.lowered(spanned)
+            self._tally.left_out += left_out + refused
             keys = self.keys(points)
             fresh = []
             for row, key in enumerate(keys):

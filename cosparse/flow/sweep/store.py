@@ -7,6 +7,7 @@ of points is one transaction: a process that is killed leaves whole chunks.
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 import zlib
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import numpy as np
 
@@ -155,14 +157,16 @@ class Store:
         self._connection = connection
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """Open a store, or make one.
+    def open(cls, path: str | Path, *, read: bool = False) -> Self:
+        """Open a store, or make one; with `read` one that nothing is written to, in any folder.
 
         Raises SchemaVersionError for another schema, CorruptFileError for a damaged file and for one that
         is no store, InputError where the file cannot be opened.
         """
         path = Path(path)
         with _guarded(path):
+            if read and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+                return cls(path, _connected_for_reading(path))
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = _connected(path)
         return cls(path, connection)
@@ -188,12 +192,13 @@ class Store:
 
     def variant(self, digest: str) -> Variant | None:
         """A variant by its digest."""
-        rows = self.rows(
+        query = (
             "SELECT id, digest, model, method, pattern, batch, settings, training, content "
-            "FROM variant WHERE digest = ?",
-            digest,
+            "FROM variant WHERE digest = ?"
         )
-        for number, found, model, method, pattern, batch, settings, training, content in rows:
+        for number, found, model, method, pattern, batch, settings, training, content in [
+            *self.rows(query, digest)
+        ]:
             with _guarded(self.path):
                 workload = Workload.from_json(json.loads(zlib.decompress(content)), str(self.path))
             return Variant(
@@ -412,21 +417,22 @@ def _connected(path: Path) -> sqlite3.Connection:
             return connection
 
 
+def _connected_for_reading(path: Path) -> sqlite3.Connection:
+    """In a folder that cannot be written: SQLite's log would lie there."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True
+    )
+    try:
+        _check(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check that the file is a store, or make it one."""
-    connection.execute("BEGIN")  # one look: another process may be making the store
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute("COMMIT")
-    if tables and application != APPLICATION:
-        raise CorruptFileError(
-            f"{path}: an SQLite file, but no store of sweeps; give another --out"
-        )
-    if tables and schema != STORE_SCHEMA:
-        raise SchemaVersionError(
-            f"{path}: expected a store of schema {STORE_SCHEMA}, got {schema}; {_way_out(path)}"
-        )
+    tables = _check(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -442,6 +448,24 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {STORE_SCHEMA}")
     connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    """How many tables the file has; raises where it has those of something else."""
+    connection.execute("BEGIN")  # one look: another process may be making the store
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute("COMMIT")
+    if tables and application != APPLICATION:
+        raise CorruptFileError(
+            f"{path}: an SQLite file, but no store of sweeps; give another --out"
+        )
+    if tables and schema != STORE_SCHEMA:
+        raise SchemaVersionError(
+            f"{path}: expected a store of schema {STORE_SCHEMA}, got {schema}; {_way_out(path)}"
+        )
+    return int(tables)
 
 
 def _statements() -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cosparse.spec import ScenarioError, Workload
+from cosparse.spec import InputError, ScenarioError, TrustError, Workload
 
 from ..scenario_messages import key_problems
 from ..scenario_schema import Origin, Scenario
@@ -19,6 +19,10 @@ from .store import Store, Variant
 
 _WITHOUT = ("sweep", "study", "rtl")
 """Keys that say nothing about one workload."""
+
+
+class RefusedError(InputError):
+    """Settings of which no workload can be made."""
 
 
 def variant_scenario(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
@@ -67,7 +71,10 @@ class Variants:
         self._trust = trust
 
     def of(self, settings: Mapping[str, Any]) -> Variant:
-        """Read from the store, or lowered and kept there. Raises what lowering raises."""
+        """Read from the store, or lowered and kept there.
+
+        Raises RefusedError where model, method and pattern do not fit, TrustError, RunError.
+        """
         scenario = variant_scenario(self._scenario, settings)
         training = scenario.training_hash() if scenario.train.trains else None
         source = hashlib.sha256(f"{scenario.workload_hash()} {_lowering_version()}".encode())
@@ -86,9 +93,14 @@ class Variants:
         from ..lower import lower_all
         from ..network import resolve_network
 
-        network = resolve_network(scenario, trust=self._trust)
-        with network.blamed():
-            workloads, _ = lower_all(scenario, network)
+        try:
+            network = resolve_network(scenario, trust=self._trust)
+            with network.blamed():
+                workloads, _ = lower_all(scenario, network)
+        except TrustError:
+            raise
+        except InputError as error:
+            raise RefusedError(str(error)) from error
         return workloads[scenario.train.method]
 
 

@@ -22,7 +22,7 @@ def priced(
 ) -> tuple[Workload, AcceleratorConfig, tuple[LayerTiming, ...]]:
     """Workload, accelerator and timings of a point, each product in its better dataflow."""
     digest = points.variants[int(points.variant[row])].digest
-    with Store.open(points.path) as store:
+    with Store.open(points.path, read=True) as store:
         variant = store.variant(digest)
     assert variant is not None
     config = points.config(row)

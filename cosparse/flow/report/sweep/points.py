@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from hwsim import AcceleratorConfig
 from hwsim.config_vector import CONFIG_FIELDS
 
 from ...analysis import LIMITS, TOTALS_READ, limits_of_totals, pareto_front
-from ...sweep.axes import DATAFLOW, short_name
+from ...sweep.axes import ACCELERATOR, DATAFLOW, short_name
 from ...sweep.objectives import Objective, columns_of, parse_objective
 from ...sweep.space import FLOWS
 from ...sweep.store import Store
+from .arrays import accelerators_of
 
 Values = NDArray[np.float64]
 
@@ -84,14 +86,10 @@ class SweepPoints:
         column = self.columns.get(short_name(path))
         if column is not None and path.startswith("accelerator."):
             return [int(value) for value in column]
-        if path == "accelerator":
-            return [f"{r:.0f}x{c:.0f}" for r, c in zip(*self._shape, strict=True)]
+        if path == ACCELERATOR:
+            return accelerators_of(self.definition, self.columns, len(self))
         named = {key: _value(path, variant) for key, variant in self.variants.items()}
         return [named[key] for key in self.variant.tolist()]
-
-    @property
-    def _shape(self) -> tuple[list[float], list[float]]:
-        return self.columns["rows"].tolist(), self.columns["cols"].tolist()
 
     @cached_property
     def costs(self) -> Values:
@@ -171,7 +169,7 @@ def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
     """sweep: its number in the store; by default the one that ran last. Raises InputError and the store's."""
     if not path.is_file():
         raise InputError(f"{path}: expected the store of a sweep, got no such file")
-    with Store.open(path) as store:
+    with Store.open(path, read=True) as store:
         number, name, definition, begun, complete = _sweep_row(store, sweep)
         refused = store.count(number)[1]
         objectives = _objectives(definition)
@@ -237,14 +235,12 @@ def _table(store: Store, sweep: int, names: list[str]) -> Values:
         f"SELECT number, variant, CASE dataflow {flows} END, {listed} FROM sample "
         "JOIN point ON point.id = sample.point WHERE sweep = ? AND refused IS NULL ORDER BY number"
     )
-    parts: list[Values] = []
-    rows: list[tuple[Any, ...]] = []
-    for row in store.rows(query, sweep):
-        rows.append(row)
-        if len(rows) == _ROWS:
-            parts.append(np.array(rows, np.float64))
-            rows = []
-    parts.append(np.array(rows, np.float64).reshape(len(rows), 3 + len(names)))
+    rows, parts = store.rows(query, sweep), [np.empty((0, 3 + len(names)))]
+    try:
+        while some := list(islice(rows, _ROWS)):
+            parts.append(np.array(some, np.float64))
+    except ValueError as error:
+        raise CorruptFileError(f"{store.path}: damaged (sweep {sweep}: {error})") from error
     return np.concatenate(parts)
 
 
