@@ -1,6 +1,7 @@
 """Sparse matrix products on real machines: a NumPy oracle and one package a backend.
 
     matmul(weight, x)                                  FF with an axis-1 copy, BP with an axis-0 copy
+    matmul_int8(weight, x)                             the same, weight and activations in INT8
     weight_gradient(dy, x)                             WU, dense
     conv2d, conv2d_input_gradient, conv2d_weight_gradient
     Dispatched(packed)                                 sparse or dense, whichever is faster, and why
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         conv2d_input_gradient,
         conv2d_weight_gradient,
         matmul,
+        matmul_int8,
         prepare,
         weight_gradient,
     )
@@ -33,6 +35,7 @@ __all__ = [
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "matmul",
+    "matmul_int8",
     "prepare",
     "weight_gradient",
 ]

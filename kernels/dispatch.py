@@ -8,6 +8,7 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import unknown_name
 
 from .geometry import Pair
+from .quantise import Per
 
 if TYPE_CHECKING:
     from .cpu import PreparedWeight
@@ -31,6 +32,26 @@ def matmul(
     used more than once is prepared once. Raises ShapeError and UnsupportedError.
     """
     return _module(backend, weight).matmul(weight, x, threads=threads)  # type: ignore[no-any-return]
+
+
+def matmul_int8(
+    weight: "PackedTensor | PreparedWeight",
+    x: Array,
+    *,
+    per: Per = "token",
+    backend: str = "cpu",
+    threads: int = 1,
+) -> Array:
+    """`matmul` of an int8 weight with activations that are rounded to INT8 as `kernels.quantise` says.
+
+    Sums are exact integers; float32 returns. per: "token" or "tensor", what has a scale of its own. The
+    weight's rows share their columns in fours (blocks of 4x1, 16x16; V:N:M with V = 4, 8, ...). Raises
+    ShapeError and UnsupportedError, DataError for activations that are not finite.
+    """
+    run = getattr(_module(backend, weight), "matmul_int8", None)
+    if run is None:
+        raise UnsupportedError(f"backend '{backend}' has no INT8 products")
+    return run(weight, x, per=per, threads=threads)  # type: ignore[no-any-return]
 
 
 def prepare(packed: PackedTensor, *, backend: str = "cpu") -> "PreparedWeight":

@@ -10,7 +10,7 @@ no output pixel contribute nothing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from .geometry import (
     check_token_pair,
     check_weight_gradient,
 )
+from .quantise import Per, quantise
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,24 @@ def matmul(packed: PackedTensor, x: Array, *, accumulate: npt.DTypeLike = np.flo
     """
     x = check_linear(packed.layout, x)
     return multiply_panel(packed, x.T, accumulate=accumulate).T
+
+
+def matmul_int8(packed: PackedTensor, x: Array, *, per: Per = "token") -> Array:
+    """`matmul` with both sides in INT8 and exact sums: NumPy's int32 product, by `kernels.quantise`."""
+    x = check_linear(packed.layout, x)
+    if packed.dtype != "int8":
+        raise UnsupportedError(
+            f"INT8 product: expected a weight packed as int8, got {packed.dtype}"
+        )
+    tensor: Any = packed
+    scales: Array = tensor.scales
+    integers, _ = replace(tensor, scales=np.ones_like(scales)).to_matrices()
+    rows = integers[:, 0].astype(np.int32)
+    q, steps = quantise(x, per)
+    columns = q.astype(np.int32).reshape(len(x), len(rows), -1)
+    sums = [columns[:, group] @ lanes.T for group, lanes in enumerate(rows)]
+    y: Array = np.concatenate(sums, axis=1).astype(np.float32) * scales.reshape(-1) * steps[:, None]
+    return y
 
 
 def weight_gradient(dy: Array, x: Array, *, accumulate: npt.DTypeLike = np.float64) -> Array:

@@ -8,6 +8,7 @@ from .products import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
     matmul,
+    matmul_int8,
     weight_gradient,
 )
 
@@ -18,6 +19,7 @@ __all__ = [
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "matmul",
+    "matmul_int8",
     "pack_weight",
     "prepare",
     "step_copies",

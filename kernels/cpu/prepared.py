@@ -24,6 +24,7 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import unknown_name
 from cosparse.spec.layout import Layout
 
+from .int8 import Int8Weight, int8_weight
 from .isa import Isa, current
 from .permute import PermutedWeight, can_permute, permuted
 from .tiled import TiledWeight, tile
@@ -83,6 +84,11 @@ class PreparedWeight:
         """The layout of the kernels for few tokens, where they take this weight."""
         packed: Any = self.packed
         return permuted(packed) if can_permute(packed, current()) else None
+
+    @cached_property
+    def int8(self) -> Int8Weight:
+        """The layout of the INT8 kernels. Raises UnsupportedError for a weight that they do not take."""
+        return int8_weight(self, prepare)
 
     @property
     def density(self) -> float:

@@ -22,8 +22,10 @@ from ..geometry import (
     check_token_pair,
     check_weight_gradient,
 )
+from ..quantise import Per
 from .copies import StepCopy
 from .im2col import im2col
+from .int8 import multiply_int8
 from .isa import AVX512, PORTABLE, current
 from .linear import multiply
 from .panels import Panel, aligned_empty, from_strips, to_panel
@@ -61,6 +63,20 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
         y = from_strips(_multiply_panel(prepared, to_panel(x), threads), len(x))
     else:
         y = multiply(prepared.register_tiles(isa), x, isa, threads)[:, : prepared.rows]
+    return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
+
+
+def matmul_int8(
+    weight: PackedTensor | PreparedWeight, x: Array, *, per: Per = "token", threads: int = 1
+) -> Array:
+    """`matmul` with activations in INT8 as well, by the rule of `kernels.quantise`; sums are exact.
+
+    weight: int8, its rows share their columns in fours. Returns float32.
+    """
+    prepared = as_prepared(weight)
+    x = check_linear(prepared.layout, x)
+    check_threads(threads)
+    y = multiply_int8(prepared.int8, x, per, current(), threads)[:, : prepared.rows]
     return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
 
 

@@ -87,7 +87,7 @@ class NMTensor(PackedTensor):
         """float32 values in image order, (conv_groups, taps, groups, n, padded_lanes)."""
         scales = self.scales
         if scales is not None:
-            scales = pad_axis(scales, 1, self.padded_lanes)
+            scales = pad_axis(scales, 1, max(1, self.padded_lanes))
         c, t, g, n, lanes = self.values.shape
         by_lane = self.values.reshape(c, t, g * n, lanes).transpose(0, 1, 3, 2)
         wide = dequantise(np.ascontiguousarray(by_lane), self.dtype, scales)
