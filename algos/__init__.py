@@ -16,6 +16,7 @@ _HOME = {
     "lower": "algos.lowering",
     "nm_mask": "algos.selection",
     "sparsify": "algos.sparsified",
+    "with_options": "algos.method_options",
 }
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "lower",
     "nm_mask",
     "sparsify",
+    "with_options",
 ]
 
 

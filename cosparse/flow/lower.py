@@ -33,7 +33,7 @@ def lower_all(
     for method in dict.fromkeys((*spec.methods, DENSE)):
         outlined = outline(
             model,
-            method,
+            spec.row(method),
             spec.pattern,
             include=spec.include,
             exclude=spec.exclude,

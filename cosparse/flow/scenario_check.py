@@ -12,16 +12,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from algos.method_options import with_options
 from algos.methods import METHODS
 from algos.models import MODELS
-from cosparse.spec import NM, ConfigError, ScenarioError, parse_pattern
+from cosparse.spec import NM, ConfigError, InputError, ScenarioError, parse_pattern
 from hwsim.config import AcceleratorConfig, check_mapping
 from hwsim.cosim.accelerator import rtl_parameters
 from hwsim.rules import Problem as ConfigProblem
 
 from .document import KeyPath, Problem
 from .scenario_messages import key_problems, show
-from .scenario_schema import SCENARIO_SCHEMA, Origin, Scenario, accelerator_mapping
+from .scenario_schema import SCENARIO_SCHEMA, Origin, Scenario, Train, accelerator_mapping
 from .yamlfile import read_yaml
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -223,6 +224,24 @@ def _methods_take_pattern(scenario: Scenario) -> Iterator[Problem]:
             return
 
 
+def _options_are_the_methods(scenario: Scenario) -> Iterator[Problem]:
+    train, at = scenario.train, ("train", "options")
+    found = []
+    for name, value in train.options.items():
+        try:
+            with_options(METHODS[train.method], {name: value})
+        except InputError as error:
+            found.append(Problem((*at, name), str(error)))
+    yield from found or _fit_together(train, at)
+
+
+def _fit_together(train: Train, at: KeyPath) -> Iterator[Problem]:
+    try:
+        train.row(train.method)
+    except InputError as error:
+        yield Problem(at, str(error))
+
+
 def _accelerator_can_train(scenario: Scenario) -> Iterator[Problem]:
     """The hardware's optimizer is SGD, its sparse operands are weights."""
     train, method = scenario.train, METHODS[scenario.train.method]
@@ -386,6 +405,7 @@ CHECKS = (
     Check(("train.optimizer", "train.momentum"), _momentum_is_used),
     Check(("train.method", "train.compare"), _compares_others),
     Check(("train.method", "train.compare", "train.pattern"), _methods_take_pattern),
+    Check(("train.method", "train.options"), _options_are_the_methods),
     Check(("accelerator",), _accelerator_is_legal),
     Check(("accelerator", "backends", "train.pattern"), _pattern_fits_accelerator),
     Check(("train", "backends", "accelerator"), _accelerator_can_train),

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
-from algos.methods import METHODS
+from algos.method_options import with_options
+from algos.methods import METHODS, Method
 from algos.models import MODELS
 from cosparse.spec import GEMM_PHASES, Pattern, PatternError, parse_pattern
 from cosparse.spec.errors import DataError, unknown_name
@@ -40,7 +41,7 @@ MAX_COUNT = 2**31 - 1
 _RUN_KEYS = ("method", "compare", "seeds", "on")
 """Keys of `train` that say which runs there are, not how each one goes."""
 _WORKLOAD_KEYS = ("schema", "model", "data", "files", "input_shape", "phases", "batch")
-_LOWERING_KEYS = ("method", "pattern", "include", "exclude", "select_dtype", "optimizer")
+_LOWERING_KEYS = ("method", "pattern", "options", "include", "exclude", "select_dtype", "optimizer")
 """Keys, and keys of `train`, that decide the workload."""
 SAMPLERS = {
     "grid": "every point",
@@ -164,6 +165,7 @@ class Train(Section):
 
     method: MethodName = "bdwp"
     pattern: Annotated[str, AfterValidator(_pattern_text)] = "2:8"
+    options: Annotated[dict[str, Any], AfterValidator(_finite)] = {}
     compare: Annotated[tuple[MethodName, ...], *UniqueItems] | None = None
     epochs: CountOrZero | None = None
     steps: Count | None = None
@@ -196,6 +198,10 @@ class Train(Section):
     def methods(self) -> tuple[str, ...]:
         """Every method that is trained: `method` first."""
         return (self.method, *self.compared)
+
+    def row(self, name: str) -> Method:
+        """A method that is trained, with `options` where it is `method`. Raises InputError."""
+        return with_options(METHODS[name], self.options if name == self.method else {})
 
     @property
     def prunes(self) -> bool:

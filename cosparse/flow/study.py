@@ -79,7 +79,7 @@ def _steps(scenario: Scenario, model: str, pattern: str) -> dict[str, Workload]:
     mapping = {
         "schema": scenario.schema_version,
         "model": model,
-        "train": train | {"optimizer": scenario.train.optimizer},
+        "train": train | {"optimizer": scenario.train.optimizer, "options": scenario.train.options},
         "phases": list(scenario.phases),
         "batch": scenario.timed_batch,
         "accelerator": scenario.accelerator,

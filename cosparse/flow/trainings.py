@@ -47,7 +47,7 @@ def prepare(scenario: Scenario, network: Network, method: str, seed: int) -> Spa
     spec, sample = scenario.train, network.sample(SAMPLES)
     sparsified = sparsify(
         network.build(seed),
-        method,
+        spec.row(method),
         spec.pattern,
         include=spec.include,
         exclude=spec.exclude,

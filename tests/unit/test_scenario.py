@@ -66,6 +66,7 @@ def test_defaults():
     assert scenario.resolved()["train"] == {
         "method": "bdwp",
         "pattern": "2:8",
+        "options": {},
         "compare": ["dense"],
         "epochs": 20,
         "steps": None,
@@ -453,6 +454,7 @@ def test_worded_defaults_are_true():
 
 NEEDED_BESIDE = {
     "model.options": {"model": {"name": "digits-cnn"}},
+    "train.options": {"train": {"method": "low-rank"}},
     "input_shape": {"model": "mine:build", "train": {"epochs": 0}},
     **{key: {"backends": ["rtl"]} for key in ("rtl", "rtl.accelerator", "rtl.batch", "rtl.cycles")},
     **{

@@ -24,7 +24,9 @@ DATAFLOWS: dict[str, dict[str, Any]] = {
 ACCELERATOR, DATAFLOW = "accelerator", "dataflow"
 WORKLOAD_PATHS = ("model", "batch", "phases", "train.method", "train.pattern", "train.include",
                   "train.exclude", "train.select_dtype", "train.optimizer")  # fmt: skip
-"""Paths that decide the workload, beside `model.options.*`."""
+"""Paths that decide the workload, beside those of OPTION_PATHS."""
+OPTION_PATHS = ("model.options.", "train.options.")
+"""What paths of options begin with."""
 TRAINING_PATHS = ("train.epochs", "train.steps", "train.batch", "train.lr", "train.momentum",
                   "train.weight_decay", "train.schedule", "train.decay")  # fmt: skip
 """Paths that decide the accuracy only."""
@@ -68,7 +70,7 @@ def short_name(path: str) -> str:
 
 def check_path(path: str) -> None:
     """Raises InputError for a path that is no axis."""
-    if path.startswith("model.options.") and path != "model.options.":
+    if any(path.startswith(prefix) and path != prefix for prefix in OPTION_PATHS):
         return
     valid = (ACCELERATOR, *(f"{ACCELERATOR}.{name}" for name in FIELDS), DATAFLOW,
              *WORKLOAD_PATHS, *TRAINING_PATHS)  # fmt: skip

@@ -1,5 +1,6 @@
 """A point as text: the keys of a scenario that make it, and a line to read."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -8,25 +9,31 @@ import yaml
 from hwsim.config import PRESETS, AcceleratorConfig
 from hwsim.config_vector import CONFIG_FIELDS
 
+from ...sweep.axes import OPTION_PATHS
 from ...sweep.space import FLOWS
-from ...sweep.variants import path_keys
+from ...sweep.variants import path_keys, value_at
 from .points import SweepPoints
-
-MODEL_OPTIONS = "model.options."
 
 
 def scenario_keys(points: SweepPoints, row: int) -> dict[str, Any]:
     """What turns the sweep's scenario into this point's."""
     variant = points.variants[int(points.variant[row])]
     keys: dict[str, Any] = {}
-    if any(path.startswith(MODEL_OPTIONS) for path in variant.settings):
-        keys["model"] = deepcopy(points.definition["model"])
+    for prefix in OPTION_PATHS:
+        if any(path.startswith(prefix) for path in variant.settings):
+            _put(keys, *_given(points.definition, prefix))
     for path in sorted(variant.settings, key=lambda path: len(path_keys(path))):
         _put(keys, path_keys(path), variant.settings[path])
     keys["accelerator"] = _accelerator(points.config(row))
     if "dataflow" in points.definition["sweep"]["axes"]:
         keys["dataflow"] = FLOWS[int(points.flow[row])]
     return keys
+
+
+def _given(definition: Mapping[str, Any], prefix: str) -> tuple[list[str], Any]:
+    """Where the sweep's own options stand, a model's with its name, and what they are."""
+    path = ["model"] if prefix.startswith("model.") else path_keys(prefix.rstrip("."))
+    return path, deepcopy(value_at(definition, ".".join(path)))
 
 
 def scenario_text(points: SweepPoints, row: int) -> str:
