@@ -88,15 +88,15 @@ class Grid:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def runs(self) -> list[Run]:
-        """Seed by seed within a task, so that pairs are complete early."""
+        """Task by task, the cells with the most seeds first, seed by seed: pairs are complete early."""
         tasks = dict.fromkeys(cell.task for cell in self.seeds)
-        most = max(self.seeds.values())
         return [
             Run(cell, seed)
             for task in tasks
-            for seed in range(most)
+            for count in sorted(set(self.seeds.values()), reverse=True)
+            for seed in range(count)
             for cell, seeds in self.seeds.items()
-            if cell.task == task and seed < seeds
+            if cell.task == task and seeds == count
         ]
 
 
@@ -104,6 +104,8 @@ _NEIGHBOURS = ("sr-ste", "sdgp", "sdwp", "random")
 _OWN = ("bdwp", "bdwp-stepwise")
 _MASKS = ("bi-mask", "transposable", "mvue", "bdwp-decay")
 _SPARSER = ("1:16", "1:32")
+_FACTORS = ("low-rank", "low-rank-guided", "sltrain-nm")
+"""Trained from random weights, as their papers do; DSFormer's fine-tuning is in benchmarks/factorized.py."""
 
 
 def _full() -> dict[Cell, int]:
@@ -121,6 +123,8 @@ def _full() -> dict[Cell, int]:
     for task in ("digits-cnn", "digits-vit"):
         seeds[Cell(task, "s-ste", "2:4")] = 8
         seeds |= {Cell(task, name, "block 16x16 @ 0.25"): 8 for name in ("block", "block-prox")}
+    for task, number in (("digits-vit", 8), ("byte-lm", 5)):
+        seeds |= {Cell(task, name, "1:32"): number for name in _FACTORS}
     return seeds
 
 

@@ -17,6 +17,7 @@ CONTRASTS = (
     ("bdwp-stepwise", "bdwp", "1:16"),
     ("bdwp", "random", "2:8"),
     ("bdwp", "sr-ste", "2:8"),
+    ("low-rank-guided", "low-rank", "1:32"),
 )
 """(method, against, pattern): which of two is better."""
 
