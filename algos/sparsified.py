@@ -28,7 +28,7 @@ from .discovery import Candidate, find_candidates
 from .distribution import choose, default_dense
 from .ends import ends_by_data_flow, ends_by_registration
 from .factorized.chain import Chain
-from .factorized.convert import replace_weights
+from .factorized.convert import replace_weights, use_cpu_kernels
 from .factorized.deploy import deploy
 from .factorized.guided import SelfGuided, guide_share
 from .factorized.parts import FixedSupport, weight_of
@@ -319,10 +319,10 @@ def _check_kernels(kernels: str | None, method: Method) -> None:
         return
     if kernels not in KERNELS:
         raise UnsupportedError(unknown_name("kernels", kernels, KERNELS))
-    if method.structure is not None:
+    if method.structure is not None and kernels != "cpu":
         raise UnsupportedError(
             f"method '{method.name}' replaces weights by factors, which kernels='{kernels}' does not "
-            "train; leave `kernels` out"
+            "train; use kernels='cpu' or leave `kernels` out"
         )
 
 
@@ -354,6 +354,7 @@ def _apply(
             pattern,
             select_dtype=select_dtype,
         )
+        plans = use_cpu_kernels(model, plans) if kernels == "cpu" else plans
     if replaced:
         _disable_fused_encoders(model)
     return Sparsified(model, plans, row, pattern, replaced)

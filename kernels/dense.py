@@ -67,7 +67,7 @@ def _numpy(weight: Array, _x: Array, threads: int, *, transposed: bool) -> Dense
 
 
 def _torch_linear(weight: Array, _x: Array, threads: int) -> Dense | None:
-    torch = _torch()
+    torch = torch_module()
     if torch is None:
         return None
     stored = torch.from_numpy(weight)
@@ -75,7 +75,7 @@ def _torch_linear(weight: Array, _x: Array, threads: int) -> Dense | None:
 
 
 def _mkl_packed(weight: Array, x: Array, threads: int) -> Dense | None:
-    torch = _torch()
+    torch = torch_module()
     if torch is None or not torch.backends.mkl.is_available():
         return None
     stored, tokens = torch.from_numpy(weight), len(x)
@@ -85,7 +85,7 @@ def _mkl_packed(weight: Array, x: Array, threads: int) -> Dense | None:
 
 
 def _onednn_packed(weight: Array, x: Array, threads: int) -> Dense | None:
-    torch = _torch()
+    torch = torch_module()
     if torch is None or not torch.backends.mkldnn.is_available():
         return None
     stored, tokens = torch.from_numpy(weight), len(x)
@@ -98,7 +98,7 @@ def _conv2d(
     weight: Array, _x: Array, threads: int, stride: Pair, padding: Pair, dilation: Pair,
     groups: int, *, channels_last: bool,
 ) -> Dense | None:  # fmt: skip
-    torch = _torch()
+    torch = torch_module()
     if torch is None:
         return None
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -116,7 +116,7 @@ def _packed_conv2d(
     weight: Array, x: Array, threads: int, stride: Pair, padding: Pair, dilation: Pair,
     groups: int, *, channels_last: bool,
 ) -> Dense | None:  # fmt: skip
-    torch = _torch()
+    torch = torch_module()
     if torch is None or not torch.backends.mkldnn.is_available():
         return None
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -134,7 +134,7 @@ def _packed_conv2d(
 
 def _on_tensors(call: Callable[["Tensor"], "Tensor"], threads: int) -> Dense:
     """The call on arrays, which share memory with its tensors, without a graph for gradients."""
-    torch = _torch()
+    torch = torch_module()
 
     def run(x: Array) -> Array:
         found = torch.get_num_threads()
@@ -152,7 +152,7 @@ def _on_tensors(call: Callable[["Tensor"], "Tensor"], threads: int) -> Dense:
 
 
 @lru_cache
-def _torch() -> Any:
+def torch_module() -> Any:
     """The module, or None where PyTorch is not installed."""
     try:
         import torch

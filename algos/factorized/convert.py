@@ -11,9 +11,11 @@ from torch import nn
 from cosparse.spec import NM, Phase
 
 from ..discovery import Candidate
+from ..layers import SparseLinear
 from ..methods import Method
 from ..plan import LayerPlan, plan_layer
-from .replace import Plans, Replacement, replace_weight
+from .parts import BlockLinear, FixedSupportLinear
+from .replace import LowRankPlusSparse, Plans, Replacement, replace_weight
 from .structures import Structure, why_dense
 from .views import Layer
 
@@ -62,3 +64,16 @@ def _plan_factor(
     return plan_layer(
         replace(item, shape=shape, conv_groups=1), method, pattern, select_dtype, None
     )
+
+
+def use_cpu_kernels(model: nn.Module, plans: Plans) -> Plans:
+    """Let the linear factors of a model multiply by the CPU kernels, in place; returns the new plans."""
+    for module in model.modules():
+        if isinstance(module, SparseLinear):
+            module.plan = replace(module.plan, kernels="cpu")
+        elif isinstance(module, BlockLinear | FixedSupportLinear):
+            module.kernels = "cpu"
+        elif isinstance(module, LowRankPlusSparse):
+            linear = isinstance(module.sparse, FixedSupportLinear)
+            module.kernels = "cpu" if linear else None
+    return {name: replace(plan, kernels="cpu") for name, plan in plans.items()}

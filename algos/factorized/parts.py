@@ -16,12 +16,19 @@ from .views import Layer
 class BlockLinear(nn.Module):
     """Block-diagonal product without bias. weight: (blocks, out / blocks, in / blocks)."""
 
+    kernels: str | None = None
+    """As `LayerPlan.kernels`."""
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in) -> (..., out), one batched product over the blocks."""
+        if self.kernels == "cpu" and not x.is_meta:
+            from ..factor_products import block_linear
+
+            return block_linear(x, self.weight)
         blocks, _, inputs = self.weight.shape
         parts = x.reshape(-1, blocks, inputs).transpose(0, 1)
         y = torch.bmm(parts, self.weight.mT).transpose(0, 1)
@@ -87,7 +94,14 @@ class FixedSupport(nn.Module):
 class FixedSupportLinear(FixedSupport, nn.Linear):
     """A Linear whose weight has a fixed support."""
 
+    kernels: str | None = None
+    """As `LayerPlan.kernels`."""
+
     def forward(self, input: Tensor) -> Tensor:
+        if self.kernels == "cpu" and not input.is_meta:
+            from ..factor_products import support_linear
+
+            return support_linear(input, self)
         return F.linear(input, self.dense_weight(), self.bias)
 
 

@@ -27,7 +27,7 @@ from ..plan import LayerPlan
 from . import spectral
 from .chain import Chain, materialise
 from .guided import SelfGuided
-from .parts import Bias, BlockLinear, Shuffle, fix_support
+from .parts import Bias, BlockLinear, Shuffle, fix_support, weight_of
 from .projected import project_layer
 from .pursuit import Factors, factorize, with_runners_up
 from .structures import (
@@ -197,8 +197,15 @@ class LowRankPlusSparse(nn.Module):
     low_rank: Chain
     sparse: nn.Module
     scale: float
+    kernels: str | None = None
+    """As `LayerPlan.kernels`."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kernels == "cpu" and not x.is_meta and self.low_rank.merged is None:
+            from ..factor_products import low_rank_support_linear
+
+            down, up = (weight_of(part) for part in self.low_rank)
+            return low_rank_support_linear(x, down, up, self.scale, self.sparse)
         y: Tensor = self.sparse(x) + self.scale * self.low_rank(x)
         return y
 

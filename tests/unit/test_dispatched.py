@@ -147,7 +147,7 @@ def test_without_a_dense_library_sparse_runs(monkeypatch):
 
 
 def test_without_torch_numpy_is_the_dense_side(monkeypatch):
-    monkeypatch.setattr(kernels.dense, "_torch", lambda: None)
+    monkeypatch.setattr(kernels.dense, "torch_module", lambda: None)
     set_times(monkeypatch, 2.0, 1.0)
     layer = Dispatched(packed_weight())
     assert layer.choose("matmul", np.ones((4, 48), np.float32)).library.startswith("NumPy")
