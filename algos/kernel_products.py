@@ -197,7 +197,8 @@ class KernelLinearFunction(Function):
             error = products.rule.prune_update(rows).contiguous().numpy()
             inputs = x.detach().reshape(-1, x.shape[-1]).contiguous().numpy()
             grad_weight = scaled(
-                torch.from_numpy(cpu.weight_gradient(error, inputs)), products.factor
+                torch.from_numpy(cpu.weight_gradient(error, inputs, threads=products.threads)),
+                products.factor,
             )
         if ctx.needs_input_grad[2]:
             grad_bias = rows.sum(0)

@@ -89,7 +89,10 @@ def sparse_step(data: Block, pattern: Pattern) -> tuple[list[np.ndarray], Parts]
     inner = matmul(second[1], data.error, threads=data.threads) * (hidden > 0)
     dx = matmul(first[1], inner, threads=data.threads)
     clock.told("BP")
-    gradients = [weight_gradient(inner, data.x), weight_gradient(data.error, hidden)]
+    gradients = [
+        weight_gradient(inner, data.x, threads=data.threads),
+        weight_gradient(data.error, hidden, threads=data.threads),
+    ]
     clock.told("WU")
     return [dx, *gradients], clock.parts
 

@@ -3,11 +3,11 @@
 One call multiplies a tiled weight (`tiled.TiledWeight`) by panels of `columns` vectors of tokens:
 
     pack      x (tokens, K)       -> panel [k tile][k][token], a row of zeros after every k tile
-    multiply  for a chunk of rows, for a k tile: scratch [row][token] += weight tile * panel tile
+    multiply  for a chunk of rows, a panel, a k tile: scratch [row][token] += weight tile * panel tile
     unpack    scratch [row][token] -> y (tokens, rows)
 
-A k tile of the panel stays in the first-level cache where every row has its own columns, and a chunk of
-results in the second-level cache. Sums stay in registers over a whole weight tile. Both transposes
+A k tile of the panel stays in the first-level cache where every row has its own columns, the results of a
+chunk and a panel in the second-level cache. Sums stay in registers over a whole weight tile. Both transposes
 go through squares of registers. Entries that fill up a tile have value 0 and meet the row of zeros.
 """
 
@@ -134,13 +134,9 @@ class _Writer:
         ]
 
     def driver(self) -> _Function:
-        """Pack all panels; for every chunk of rows multiply k tile by k tile, then unpack it.
-
-        A chunk's part of the weight meets all panels while it is in the second-level cache.
-        """
+        """Pack all panels; multiply every chunk of rows by every panel, k tile by k tile, and unpack."""
         e, shape = Emitter(self.lanes), self.shape
         panel_bytes = e.mul("%k_tiles", self.panel_tile_bytes)
-        scratch_bytes = e.mul("%chunk_tiles", shape.rows * self.row_bytes)
         x_bytes = e.mul("%x_stride", self.columns * self.lanes)
         y_bytes = e.mul("%y_stride", self.columns * self.lanes)
 
@@ -153,28 +149,25 @@ class _Writer:
             left = e.let(f"sub i64 %row_tiles, {e.mul(index, '%chunk_tiles')}")
             tiles = _smaller(e, left, "%chunk_tiles")
 
-            def multiply(name: str, panel: Value, pointers: Value) -> None:
-                def one_panel(_: Value, at: list[Value]) -> list[Value]:
-                    panel, scratch = at
-                    listed = (panel, "%values", "%indices", pointers, tiles, scratch)
-                    e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
-                    return [e.add(panel, panel_bytes), e.add(scratch, scratch_bytes)]
+            def call(name: str, panel: Value, pointers: Value) -> None:
+                listed = (panel, "%values", "%indices", pointers, tiles, "%scratch")
+                e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
 
-                e.loop("%panels", [("i64", panel), ("i64", "%scratch")], one_panel)
+            def one_panel(_: Value, at: list[Value]) -> list[Value]:
+                panel, y = at
 
-            def further(_: Value, at: list[Value]) -> list[Value]:
-                panel = e.add(at[0], self.panel_tile_bytes)
-                pointers = e.add(at[1], "%pointer_stride")
-                multiply("more_tiles", panel, pointers)
-                return [panel, pointers]
+                def further(_: Value, at: list[Value]) -> list[Value]:
+                    panel = e.add(at[0], self.panel_tile_bytes)
+                    pointers = e.add(at[1], "%pointer_stride")
+                    call("more_tiles", panel, pointers)
+                    return [panel, pointers]
 
-            def unpack(_: Value, at: list[Value]) -> list[Value]:
-                self._unpack(e, tiles, *at)
-                return [e.add(at[0], scratch_bytes), e.add(at[1], y_bytes)]
+                call("first_tiles", panel, pointers)
+                e.loop(e.add("%k_tiles", -1), [("i64", panel), ("i64", pointers)], further)
+                self._unpack(e, tiles, "%scratch", y)
+                return [e.add(panel, panel_bytes), e.add(y, y_bytes)]
 
-            multiply("first_tiles", "%panel", pointers)
-            e.loop(e.add("%k_tiles", -1), [("i64", "%panel"), ("i64", pointers)], further)
-            e.loop("%panels", [("i64", "%scratch"), ("i64", y)], unpack)
+            e.loop("%panels", [("i64", "%panel"), ("i64", y)], one_panel)
             chunk_bytes = e.mul("%chunk_tiles", 4 * shape.rows)
             return [e.add(pointers, e.mul("%chunk_tiles", 8)), e.add(y, chunk_bytes)]
 
@@ -226,9 +219,16 @@ class _Writer:
 def transpose_square(
     e: Emitter, source: Value, source_stride: Value, target: Value, target_stride: Value
 ) -> None:
-    """Copy the transpose of lanes x lanes values: exchange ever smaller off-diagonal squares."""
-    lanes = e.lanes
-    rows = [e.load(e.vector, at, 4) for at in _steps_from(e, source, source_stride, lanes)]
+    """Copy the transpose of lanes x lanes values."""
+    lines = [e.load(e.vector, at, 4) for at in _steps_from(e, source, source_stride, e.lanes)]
+    places = _steps_from(e, target, target_stride, e.lanes)
+    for at, row in zip(places, transpose_loaded(e, lines), strict=True):
+        e.store(e.vector, row, at, 4)
+
+
+def transpose_loaded(e: Emitter, rows: Sequence[Value]) -> list[Value]:
+    """The transpose of lanes x lanes values: exchange ever smaller off-diagonal squares."""
+    lanes, rows = e.lanes, list(rows)
     size = lanes // 2
     while size:
         low = [i if i & size == 0 else i - size + lanes for i in range(lanes)]
@@ -239,8 +239,7 @@ def transpose_square(
                 rows[first] = _shuffle(e, *pair, low)
                 rows[first + size] = _shuffle(e, *pair, high)
         size //= 2
-    for at, row in zip(_steps_from(e, target, target_stride, lanes), rows, strict=True):
-        e.store(e.vector, row, at, 4)
+    return rows
 
 
 def _steps_from(e: Emitter, start: Value, stride: Value, count: int) -> list[Value]:

@@ -67,11 +67,42 @@ class Emitter:
         value = self.load(f"i{bits}", address)
         return value if bits == 64 else self.let(f"zext i{bits} {value} to i64")
 
+    def mask(self, valid: Value) -> Value:
+        """The first `valid` lanes; a negative number is none."""
+        positive = self.call("llvm.smax.i64", "i64", ("i64", valid), ("i64", "0"))
+        count = self.call("llvm.umin.i64", "i64", ("i64", positive), ("i64", str(self.lanes)))
+        bits = self.add(self.let(f"shl i64 1, {count}"), -1)
+        narrow = self.let(f"trunc i64 {bits} to i{self.lanes}")
+        return self.let(f"bitcast i{self.lanes} {narrow} to <{self.lanes} x i1>")
+
+    def load_masked(self, address: Value, mask: Value) -> Value:
+        """Lanes of the mask, 0 elsewhere; what the others would read is not touched."""
+        name, kind, lanes = f"llvm.masked.load.v{self.lanes}f32.p0", self.vector, self.lanes
+        self.declared.add(f"declare {kind} @{name}(ptr, i32, <{lanes} x i1>, {kind})")
+        pointer = self.let(f"inttoptr i64 {address} to ptr")
+        return self.let(
+            f"call {kind} @{name}(ptr {pointer}, i32 4, <{lanes} x i1> {mask}, {kind} zeroinitializer)"
+        )
+
+    def store_masked(self, value: Value, address: Value, mask: Value) -> None:
+        """Only lanes of the mask are written."""
+        name, kind, lanes = f"llvm.masked.store.v{self.lanes}f32.p0", self.vector, self.lanes
+        self.declared.add(f"declare void @{name}({kind}, ptr, i32, <{lanes} x i1>)")
+        pointer = self.let(f"inttoptr i64 {address} to ptr")
+        self.do(f"call void @{name}({kind} {value}, ptr {pointer}, i32 4, <{lanes} x i1> {mask})")
+
     def prefetch(self, address: Value) -> None:
         """Ask for the cache line at an address, which need not exist, in the second-level cache."""
+        self._prefetch(address, "i32 0, i32 2, i32 1")
+
+    def prefetch_for_writing(self, address: Value) -> None:
+        """Ask for the cache line at an address, which need not exist, to write it soon."""
+        self._prefetch(address, "i32 1, i32 3, i32 1")
+
+    def _prefetch(self, address: Value, way: str) -> None:
         self.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         pointer = self.let(f"inttoptr i64 {address} to ptr")
-        self.do(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 2, i32 1)")
+        self.do(f"call void @llvm.prefetch.p0(ptr {pointer}, {way})")
 
     def splat(self, scalar: Value) -> Value:
         one = self.let(f"insertelement {self.vector} poison, float {scalar}, i32 0")

@@ -18,7 +18,7 @@ from .row_lanes import SQUARE, TOKEN_STEP, multiply_kernel, pack_kernel
 from .tiled import TiledWeight, TileShape
 from .workers import bounds, run_parts
 
-_CHUNK_BYTES, _MOST_CHUNK_ROWS = 1 << 17, 1024
+_CHUNK_BYTES, _MOST_CHUNK_ROWS = 3 << 20, 1024
 _STRETCH_BYTES = 1 << 20
 """Values of a weight that meet all panels while they stay in the second-level cache."""
 ROW_UNIT = 32
@@ -150,9 +150,13 @@ def _across(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
 
 
 def _chunk_rows(weight: TiledWeight) -> int:
-    """Rows of a chunk: its part of a k tile's values fills _CHUNK_BYTES, in multiples of ROW_UNIT."""
-    tile_row_bytes = max(1, weight.values.nbytes // max(1, weight.rows * weight.k_tiles))
-    rows = _CHUNK_BYTES // tile_row_bytes // ROW_UNIT * ROW_UNIT
+    """Rows of a chunk, in multiples of ROW_UNIT: their values and indices fill _CHUNK_BYTES.
+
+    More than a second-level cache holds: values stream from behind it in order, while every k tile of a
+    panel is fetched out of order, and the more rows meet it the better.
+    """
+    row_bytes = (weight.values.nbytes + weight.indices.nbytes) // max(1, weight.rows)
+    rows = _CHUNK_BYTES // max(1, row_bytes) // ROW_UNIT * ROW_UNIT
     return min(max(rows, ROW_UNIT), _MOST_CHUNK_ROWS)
 
 

@@ -1,7 +1,8 @@
 """Products on the CPU: check, fill a panel, run the Numba kernel, bring the results out.
 
 Weights may be packed tensors, which are then repacked in the call, or the result of `prepare`.
-Products of weights run in float32 with the error bound of `rows`; WU is NumPy's dense product.
+Products run in float32 with the error bound of `rows`. WU is dense: of linear layers by `dense`, of
+convolutions by NumPy.
 """
 
 import math
@@ -24,6 +25,7 @@ from ..geometry import (
 )
 from ..quantise import Per
 from .copies import StepCopy
+from .dense import dense_matmul
 from .im2col import im2col
 from .int8 import multiply_int8
 from .isa import AVX512, PORTABLE, current
@@ -87,11 +89,10 @@ def _matmul_tiles(weight: StepCopy, x: Array, threads: int) -> Array:
     return multiply(weight.tiles, x, isa, threads)[:, : weight.layout.lanes]
 
 
-def weight_gradient(dy: Array, x: Array) -> Array:
+def weight_gradient(dy: Array, x: Array, *, threads: int = 1) -> Array:
     """WU: dW = dy^T x, dense. dy: (tokens, out), x: (tokens, in); returns (out, in)."""
     dy, x = check_token_pair(dy, x)
-    gradient: Array = dy.T @ x
-    return gradient
+    return dense_matmul(dy.T, x, threads=threads)
 
 
 def conv2d(

@@ -6,6 +6,8 @@ the system, which then clears every page anew: 3 ms of the 4 that two layers of 
 
 import weakref
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from cosparse.spec.dtypes import Array
 
 from .panels import aligned_empty
 
+_MOST_KEPT = 4
+"""Arrays of a size that products keep."""
 _FREE: defaultdict[tuple[str, int], list[Array]] = defaultdict(list)
 
 
@@ -29,3 +33,15 @@ def recycle(owner: object, *arrays: Array) -> None:
     for array in arrays:
         flat = array.reshape(-1)
         weakref.finalize(owner, _FREE[array.dtype.str[1:], array.size].append, flat)
+
+
+@contextmanager
+def borrowed(*sizes: int) -> Iterator[list[Array]]:
+    """Uninitialised flat float32 arrays for the time of one product; nothing may keep them."""
+    arrays = [recycled_empty(size) for size in sizes]
+    try:
+        yield arrays
+    finally:
+        for array in arrays:
+            if len(_FREE["f4", array.size]) < _MOST_KEPT:
+                _FREE["f4", array.size].append(array)

@@ -40,7 +40,7 @@ def default_shape(shared_rows: int) -> TileShape:
     """The choice of a machine that was not measured."""
     if shared_rows % 4 == 0:
         return TileShape(rows=4, shared=True, k_tile=256, unroll=2)
-    return TileShape(rows=4, shared=False, k_tile=128, unroll=2)
+    return TileShape(rows=4, shared=False, k_tile=128, unroll=4)
 
 
 def candidates(shared_rows: int, isa: Isa) -> tuple[TileShape, ...]:
@@ -54,7 +54,7 @@ def candidates(shared_rows: int, isa: Isa) -> tuple[TileShape, ...]:
     fitting = tuple(s for s in (*across, *columns) if shared_rows % s.rows == 0)
     return fitting or tuple(
         TileShape(rows, shared=False, k_tile=k_tile, unroll=unroll)
-        for rows, k_tile, unroll in ((4, 128, 2), (4, 128, 1), (2, 128, 4), (4, 64, 2), (4, 192, 2))
+        for rows, k_tile, unroll in ((4, 128, 4), (4, 96, 4), (4, 128, 2), (2, 128, 4), (4, 192, 2))
     )
 
 

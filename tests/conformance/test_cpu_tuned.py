@@ -31,7 +31,7 @@ def test_the_fastest_of_every_class_is_saved_and_used(unit, directory):
 
 
 def test_without_a_table_every_machine_chooses_alike():
-    assert tuned.tile_shape(1, 0.5, isa.AVX512) == TileShape(4, False, 128, 2)
+    assert tuned.tile_shape(1, 0.5, isa.AVX512) == TileShape(4, False, 128, 4)
     assert tuned.tile_shape(24, 0.5, isa.AVX512) == TileShape(4, True, 256, 2)
     for share in (1, 2, 3, 4, 6, 8, 16, 24, 32, 64, 100):
         for unit in (isa.AVX512, isa.AVX2):
