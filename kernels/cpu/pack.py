@@ -19,6 +19,7 @@ from cosparse.spec.patterns import padded
 from .isa import PORTABLE, Isa, current
 from .objects import Kernel, load_kernel
 from .pack_assembly import ARGUMENTS, Selection, Target, lanes_at_once, pack_assembly
+from .pack_shared import can_share, shared_assembly
 from .panels import address, aligned_empty
 
 MAX_M = 32
@@ -132,9 +133,11 @@ def pack_kernel(selection: Selection, target: Target, lanes: int, *, transposed:
     """Arguments: `pack_assembly.ARGUMENTS`."""
     way = "rows" if transposed else "columns"
     name = f"pack-{selection.name}-{target.name}-{way}-{lanes}"
-    return load_kernel(
-        name, pack_assembly(selection, target, lanes, transposed=transposed), len(ARGUMENTS)
-    )
+    if can_share(selection, target, lanes):
+        assembly = shared_assembly(selection, target, transposed=transposed)
+    else:
+        assembly = pack_assembly(selection, target, lanes, transposed=transposed)
+    return load_kernel(name, assembly, len(ARGUMENTS))
 
 
 def _stored(indices: Array, m: int) -> Array:

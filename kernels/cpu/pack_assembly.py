@@ -153,12 +153,15 @@ class _Writer:
         """All groups of one block, which is transposed first."""
         e, width = self.e, self.width
         positions = e.mul("%groups", self.selection.m)
+        block_bytes = e.mul("%source_stride", width)
         squares = e.let(f"udiv i64 {e.add(positions, e.lanes - 1)}, {e.lanes}")
 
         def turn(_: Value, carried: list[Value]) -> list[Value]:
             for vector in range(self.vectors):
                 first = e.add(carried[0], e.mul("%source_stride", vector * e.lanes))
                 place = e.add(carried[1], vector * e.vector_bytes)
+                for lane in range(e.lanes):
+                    e.prefetch(e.add(e.add(first, block_bytes), e.mul("%source_stride", lane)))
                 transpose_square(e, first, "%source_stride", place, str(4 * width))
             return [e.add(carried[0], e.vector_bytes), e.add(carried[1], 4 * width * e.lanes)]
 

@@ -7,6 +7,7 @@ from cosparse.spec import PatternError, UnsupportedError, pack, parse_pattern
 from kernels.cpu import StepCopy, isa, matmul, prepare, step_copies
 from kernels.cpu.pack import pack_weight
 from kernels.cpu.pack_assembly import Selection, Target, pack_assembly
+from kernels.cpu.pack_shared import can_share
 
 SHAPES = [(64, 64), (33, 70), (32, 16, 3, 3)]
 SPECIAL = [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-8, 6e-8, 7e4, 1e-40, 65_519.0, 65_520.0]
@@ -118,6 +119,30 @@ def test_a_step_s_copy_has_the_tiles_of_a_prepared_weight(machine, pattern, shap
                 np.testing.assert_array_equal(got, wanted, name)
         x = np.random.default_rng(1).standard_normal((5, width)).astype(np.float32)
         np.testing.assert_array_equal(matmul(copy, x), matmul(prepared, x))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", ["normal", "ties", "special"])
+@pytest.mark.parametrize("pattern", ["4:2:8", "8:1:8", "8:5:8", "16:2:8", "16:2:4", "32:3:4"])
+@pytest.mark.parametrize("machine", ["avx512", "avx2"], indirect=True)
+def test_lanes_that_share_positions_are_packed_bit_for_bit(machine, pattern, kind, dtype):
+    chosen, array = parse_pattern(pattern), weight((96, 320), kind)
+    for axis in (1, 0):
+        packed = pack(array, chosen, axis=axis, dtype="float32", select_dtype=dtype)
+        (copy,) = step_copies(array, chosen, axes=(axis,), select_dtype=dtype)
+        expected = prepare(packed).register_tiles(isa.current())
+        if isinstance(copy, StepCopy):
+            assert copy.tiles.values.tobytes() == expected.values.tobytes()
+            assert copy.tiles.indices.tobytes() == expected.indices.tobytes()
+        assert isinstance(copy, StepCopy) == (chosen.v <= isa.current().lanes)
+
+
+def test_which_packing_kernels_share_the_work():
+    for v, m, run, lanes, expected in (
+        (8, 8, 4, 16, True), (16, 4, 16, 16, True), (8, 16, 4, 16, False), (8, 8, 0, 16, False),
+        (8, 8, 16, 16, False), (2, 8, 2, 16, False), (4, 8, 4, 8, False),
+    ):  # fmt: skip
+        assert can_share(Selection(2, m, v, "float16"), Target(run), lanes) == expected
 
 
 def test_large_weights_go_straight_into_tiles():
