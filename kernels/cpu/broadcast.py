@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from .emitter import Emitter, Value
+from .emitter import STREAM_METADATA, Emitter, Value
 from .objects import Kernel, load_kernel
 from .tiled import TileShape
 
@@ -26,24 +26,38 @@ ARGUMENTS = (
 """Addresses, strides in bytes, and counts: panels of this width, K in vectors of lanes, tiles."""
 
 
+LINE_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What is stored past the caches, in whole lines, since no cache would hold it until it is read.
+
+    Lines that are stored otherwise are read first.
+    """
+
+    panels: bool = False
+    results: bool = False
+
+
 @cache
-def broadcast_kernel(shape: TileShape, columns: int, lanes: int) -> Kernel:
+def broadcast_kernel(
+    shape: TileShape, columns: int, lanes: int, streams: Streams = Streams()
+) -> Kernel:
     """The kernel for panels of `columns` vectors of `lanes` tokens; its arguments are ARGUMENTS."""
-    return load_kernel(
-        kernel_name(shape, columns, lanes), kernel_assembly(shape, columns, lanes), len(ARGUMENTS)
-    )
-
-
-def kernel_name(shape: TileShape, columns: int, lanes: int) -> str:
     kind = "shared" if shape.shared else "rows"
-    return f"{kind}-{shape.rows}x{columns}x{lanes}-k{shape.k_tile}-u{shape.unroll}"
+    past = "p" * streams.panels + "y" * streams.results
+    name = f"{kind}-{shape.rows}x{columns}x{lanes}-k{shape.k_tile}-u{shape.unroll}{past}"
+    return load_kernel(name, kernel_assembly(shape, columns, lanes, streams), len(ARGUMENTS))
 
 
-def kernel_assembly(shape: TileShape, columns: int, lanes: int) -> str:
-    writer = _Writer(shape, columns, lanes)
+def kernel_assembly(
+    shape: TileShape, columns: int, lanes: int, streams: Streams = Streams()
+) -> str:
+    writer = _Writer(shape, columns, lanes, streams)
     parts = [writer.tiles(accumulate=False), writer.tiles(accumulate=True), writer.driver()]
     declared = sorted(set().union(*(part.declared for part in parts)))
-    return "\n".join([*declared, *(part.text for part in parts)])
+    return "\n".join([*declared, *(part.text for part in parts), STREAM_METADATA])
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class _Writer:
     shape: TileShape
     columns: int
     lanes: int
+    streams: Streams
 
     @property
     def row_bytes(self) -> int:
@@ -175,6 +190,8 @@ class _Writer:
         rounded = e.add(e.add("%row_tiles", "%chunk_tiles"), -1)
         chunks = e.let(f"udiv i64 {rounded}, %chunk_tiles")
         e.loop(chunks, [("i64", "%pointers"), ("i64", "%y")], chunk)
+        if self.lanes * 4 == LINE_BYTES and (self.streams.panels or self.streams.results):
+            e.end_streams()
         return _Function(e.function(ARGUMENTS, "kernel"), frozenset(e.declared))
 
     def _pack(self, e: Emitter, x: Value, panel: Value) -> None:
@@ -186,7 +203,9 @@ class _Writer:
             for column in range(self.columns):
                 first = e.add(source, e.mul("%x_stride", column * self.lanes))
                 place = e.add(target, column * e.vector_bytes)
-                transpose_square(e, first, "%x_stride", place, str(self.row_bytes))
+                transpose_square(
+                    e, first, "%x_stride", place, str(self.row_bytes), past=self.streams.panels
+                )
             return [e.add(source, e.vector_bytes), e.add(target, self.lanes * self.row_bytes)]
 
         def k_tile(index: Value, at: list[Value]) -> list[Value]:
@@ -207,7 +226,9 @@ class _Writer:
         squares = e.let(f"udiv i64 {e.mul(tiles, self.shape.rows)}, {self.lanes}")
 
         def square(_: Value, at: list[Value]) -> list[Value]:
-            transpose_square(e, at[0], str(self.row_bytes), at[1], "%y_stride")
+            transpose_square(
+                e, at[0], str(self.row_bytes), at[1], "%y_stride", past=self.streams.results
+            )
             return [e.add(at[0], self.lanes * self.row_bytes), e.add(at[1], e.vector_bytes)]
 
         for column in range(self.columns):
@@ -217,13 +238,22 @@ class _Writer:
 
 
 def transpose_square(
-    e: Emitter, source: Value, source_stride: Value, target: Value, target_stride: Value
+    e: Emitter,
+    source: Value,
+    source_stride: Value,
+    target: Value,
+    target_stride: Value,
+    *,
+    past: bool = False,
 ) -> None:
-    """Copy the transpose of lanes x lanes values."""
+    """Copy the transpose of lanes x lanes values. past: stored past the caches, lines of 64 bytes."""
     lines = [e.load(e.vector, at, 4) for at in _steps_from(e, source, source_stride, e.lanes)]
     places = _steps_from(e, target, target_stride, e.lanes)
     for at, row in zip(places, transpose_loaded(e, lines), strict=True):
-        e.store(e.vector, row, at, 4)
+        if past and e.vector_bytes == LINE_BYTES:
+            e.stream(e.vector, row, at)
+        else:
+            e.store(e.vector, row, at, 4)
 
 
 def transpose_loaded(e: Emitter, rows: Sequence[Value]) -> list[Value]:

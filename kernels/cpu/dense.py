@@ -30,8 +30,9 @@ from .panels import address, aligned_empty
 from .recycled import borrowed
 from .workers import bounds, check_threads, run_parts
 
-_DEPTH = 512
-"""Most K of a block: a strip of A then fills a third of the first-level cache."""
+_DEPTHS = {True: 512, False: 384}
+"""Most K of a block, by whether K is side by side in A: a strip of A then fills a third of the first-level
+cache, or a quarter where its lines are read from a page each."""
 _PANELS_BYTES = 1216 << 10
 """Most of B that is packed at once: of a second-level cache of 2 MiB."""
 _FEW_BLOCKS = 3
@@ -86,7 +87,8 @@ def _readable(matrix: Array) -> Array:
 def _multiply(a: Array, b: Array, c: Array, isa: Isa) -> None:
     """Write a b into c, whose columns are side by side."""
     few = len(a) <= _FEW_BLOCKS * BLOCK_ROWS
-    depths = bounds(a.shape[1], -(-a.shape[1] // _DEPTH), UNROLL)
+    most = _DEPTHS[a.strides[1] == a.itemsize]
+    depths = bounds(a.shape[1], -(-a.shape[1] // most), UNROLL)
     deepest = max(end - first for first, end in depths)
     panel = packed_floats(_VECTORS * isa.lanes, deepest)
     panels = max(1, _PANELS_BYTES // (1 + few) // (4 * panel))

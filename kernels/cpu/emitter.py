@@ -7,6 +7,7 @@ an address is arithmetic and a load names its type and alignment. Nothing here k
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+STREAM_METADATA = "!0 = !{i32 1}"
 Value = str
 """Name of an SSA value, or a constant."""
 
@@ -61,6 +62,16 @@ class Emitter:
     def store(self, kind: str, value: Value, address: Value, align: int = 1) -> None:
         pointer = self.let(f"inttoptr i64 {address} to ptr")
         self.do(f"store {kind} {value}, ptr {pointer}, align {align}")
+
+    def stream(self, kind: str, value: Value, address: Value) -> None:
+        """Store a whole, aligned cache line past the caches. The module needs STREAM_METADATA."""
+        pointer = self.let(f"inttoptr i64 {address} to ptr")
+        self.do(f"store {kind} {value}, ptr {pointer}, align 64, !nontemporal !0")
+
+    def end_streams(self) -> None:
+        """What was streamed is visible to other threads before anything that follows."""
+        self.declared.add("declare void @llvm.x86.sse.sfence()")
+        self.do("call void @llvm.x86.sse.sfence()")
 
     def load_integer(self, bits: int, address: Value) -> Value:
         """An unsigned integer, widened to 64 bits."""

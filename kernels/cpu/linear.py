@@ -11,9 +11,10 @@ from itertools import accumulate, groupby, product
 
 from cosparse.spec.dtypes import Array
 
-from .broadcast import broadcast_kernel
+from .broadcast import Streams, broadcast_kernel
 from .isa import Isa
 from .panels import address, aligned_empty
+from .recycled import borrowed
 from .row_lanes import SQUARE, TOKEN_STEP, multiply_kernel, pack_kernel
 from .tiled import TiledWeight, TileShape
 from .workers import bounds, run_parts
@@ -21,6 +22,8 @@ from .workers import bounds, run_parts
 _CHUNK_BYTES, _MOST_CHUNK_ROWS = 3 << 20, 1024
 _STRETCH_BYTES = 1 << 20
 """Values of a weight that meet all panels while they stay in the second-level cache."""
+_CACHED_BYTES = 4 << 20
+"""Panels or results of more bytes leave the second-level cache before anything reads them."""
 ROW_UNIT = 32
 """Threads share rows in multiples of this many: whole tiles of every shape."""
 
@@ -100,16 +103,19 @@ def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
 
     def run(part: Part) -> None:
         tokens = max(one.tokens * one.panels for one in part.runs)
-        panel = aligned_empty(weight.k_tiles * (shape.k_tile + 1) * tokens)
-        scratch = aligned_empty(chunk * tokens)
-        panel_at, scratch_at = address(panel), address(scratch)
-        for one in part.runs:
-            broadcast_kernel(shape, one.tokens // lanes, lanes)(
-                one.panels, x_at + one.first * x_stride, x_stride, x.shape[1] // lanes, panel_at,
-                values, indices, pointers + 8 * (part.first // shape.rows), pointer_stride,
-                (part.end - part.first) // shape.rows, chunk // shape.rows, weight.k_tiles, scratch_at,
-                y_at + one.first * y_stride + 4 * part.first, y_stride,
-            )  # fmt: skip
+        widest = max(one.tokens for one in part.runs)
+        sizes = weight.k_tiles * (shape.k_tile + 1) * tokens, chunk * widest
+        streams = Streams(4 * sizes[0] > _CACHED_BYTES, y.nbytes > _CACHED_BYTES)
+        with borrowed(*sizes) as (panel, scratch):
+            panel_at, scratch_at = address(panel), address(scratch)
+            for one in part.runs:
+                kernel = broadcast_kernel(shape, one.tokens // lanes, lanes, streams)
+                kernel(
+                    one.panels, x_at + one.first * x_stride, x_stride, x.shape[1] // lanes, panel_at,
+                    values, indices, pointers + 8 * (part.first // shape.rows), pointer_stride,
+                    (part.end - part.first) // shape.rows, chunk // shape.rows, weight.k_tiles,
+                    scratch_at, y_at + one.first * y_stride + 4 * part.first, y_stride,
+                )  # fmt: skip
 
     run_parts(run, _parts(len(x) // lanes, most_columns(shape, isa), lanes, weight.rows, threads))
     return y

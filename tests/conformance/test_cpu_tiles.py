@@ -121,6 +121,18 @@ def test_every_shape_of_tiles(pattern, columns, unit):
             assert (np.abs(got - expected) <= bound).all(), shape
 
 
+@pytest.mark.parametrize("unit", [isa.AVX512, isa.AVX2], ids=lambda unit: unit.name)
+def test_what_passes_the_caches_is_the_same(unit, monkeypatch):
+    if unit not in isa.available_isas():
+        pytest.skip(f"this processor has no {unit.name}")
+    prepared = cpu.prepare(pack(weights((80, 413)), parse_pattern("2:8"), axis=1))
+    tiled, x = prepared.register_tiles(unit), activations((150, 413))
+    expected = linear.multiply(tiled, x, unit, 1)
+    monkeypatch.setattr(linear, "_CACHED_BYTES", 0)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(linear.multiply(tiled, x, unit, threads), expected)
+
+
 def test_a_cut_group_and_a_filled_tile_meet_no_infinity():
     packed = pack(weights((6, 21)), parse_pattern("2:8"), axis=1)
     mask = packed.mask()

@@ -66,7 +66,7 @@ def test_slices_are_read_where_they_lie(unit, way):
 
 
 def test_blocks_of_rows_columns_and_k(monkeypatch):
-    monkeypatch.setattr(dense, "_DEPTH", 32)
+    monkeypatch.setattr(dense, "_DEPTHS", {True: 32, False: 48})
     monkeypatch.setattr(dense, "_PANELS_BYTES", 1)
     for m in (30, 400):
         a, b = lying(m, 100, "columns", 1), lying(100, 250, "rows", 2)
