@@ -233,7 +233,7 @@ def sweep(
     if export is not None:
         check_target(export)
     if plan:
-        planned = sweeps.plan(checked, out=out, trust=trust)
+        planned = sweeps.plan(checked, out=out, trust=trust, reporter=reporter(json))
         if json:
             print_json(planned.to_json())
         else:

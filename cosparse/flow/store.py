@@ -123,6 +123,11 @@ def read_results(path: str | Path) -> dict[str, Any]:
     Raises SchemaVersionError for another schema, CorruptFileError where parts are missing.
     """
     location = Path(path)
+    if not (location / "results.json").exists() and (location / "sweep.sqlite").exists():
+        raise InputError(
+            f"{location}: expected the results of `cosparse run`, got the store of a sweep, which "
+            f"`cosparse report {location}` shows"
+        )
     location = location / "results.json" if location.is_dir() else location
     data = read_json(location)
     if not isinstance(data, dict) or "schema" not in data:

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from cosparse.flow.sweep.figures import METRICS
 from cosparse.flow.sweep.store import RESULT_COLUMNS
 
 _POINTS = "SELECT key, dataflow, {} FROM named ORDER BY key"
@@ -14,7 +15,8 @@ _SAMPLES = (
 def contents(path):
     """(points by key with every column, samples by number). Raises where a key stands twice."""
     connection = sqlite3.connect(path)
-    columns = ", ".join(name for name in RESULT_COLUMNS if name not in ("number", "dataflow"))
+    others = ("number", "dataflow", "diverged_seeds", *METRICS)
+    columns = ", ".join(name for name in RESULT_COLUMNS if name not in others)
     points = connection.execute(_POINTS.format(columns)).fetchall()
     samples = connection.execute(_SAMPLES).fetchall()
     connection.close()

@@ -1,5 +1,6 @@
 """Sweeps from scenario to store: figures, resuming, several processes, kills, interruptions."""
 
+import csv
 import itertools
 import json
 import os
@@ -11,10 +12,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import cosparse as cs
+from cosparse.flow.report.sweep import write_sweep_report
 from cosparse.flow.scenario import load_scenario
 from cosparse.flow.sweep.run import plan
 from cosparse.flow.sweep.store import Store
@@ -129,6 +132,76 @@ def test_settings_of_which_none_fits(scenario, tmp_path, axes, words):
         cs.sweep(scenario(axes=axes, set={}), out=tmp_path, processes=1)
 
 
+OWN_AXES = {
+    "model.options.hidden": [16, 32],
+    "phases": {"values": [["FF"], ["FF", "BP", "WU"]], "when": "rows == 8"},
+    "train.decay": [None, 0.001],
+    "accelerator.rows": [4, 8],
+}
+
+
+def test_every_axis_is_a_column(scenario, tmp_path):
+    made = scenario(axes=OWN_AXES, constraints=["decay != 0.001 or interleave > 0"])
+    found = cs.sweep(made, out=tmp_path, processes=1)
+    rows = list(found.rows("model.options.hidden", "phases", "decay", "rows"))
+    whole, part = '["FF", "BP", "WU"]', '["FF"]'
+    expected = {
+        (hidden, phases, decay, rows)
+        for hidden in (16, 32)
+        for decay in (None, 0.001)
+        for rows, phases in ((4, whole), (8, whole), (8, part))
+    }
+    assert {tuple(row.values()) for row in rows} == expected and len(rows) == len(expected)
+    with (found.export(tmp_path / "all.csv")).open(newline="") as stream:
+        read = list(csv.DictReader(stream))
+    assert [row["phases"] for row in read] == [row["phases"] for row in rows]
+    table = pytest.importorskip("pyarrow.parquet").read_table(
+        found.export(tmp_path / "all.parquet")
+    )
+    for name in ("model.options.hidden", "phases", "decay", "rows"):
+        assert table[name].to_pylist() == [row[name] for row in rows]
+    heading = found.tables()[0][0]
+    assert heading[1:5] == ("model.options.hidden", "phases", "decay", "rows")
+    with pytest.raises(InputError, match="unknown column 'hidden'"):
+        list(found.rows("hidden"))
+
+
+def test_no_value_of_an_axis_is_no_number(scenario, tmp_path):
+    axes = {"train.decay": [None, 0.001], "accelerator.interleave": [1, 4]}
+    made = scenario(axes=axes, set={}, constraints=["decay == 0.001"])
+    assert [row["decay"] for row in cs.sweep(made, out=tmp_path, processes=1).rows()] == [0.001] * 2
+
+
+def test_objectives_without_a_finite_value_are_told(scenario, tmp_path):
+    made = scenario(
+        axes={"accelerator.interleave": [1, 4]}, set={}, objectives=["log2(0 - cycles)"]
+    )
+    found = cs.sweep(made, out=tmp_path, processes=1)
+    assert found.tables() == [[("least log2(0 - cycles)",), ("no point of 2 has a finite value",)]]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE variant SET settings = '{'",
+        "UPDATE variant SET content = x'00'",
+        "UPDATE sweep SET definition = '[]'",
+        "DELETE FROM point WHERE id = 3",
+        "UPDATE point SET cycles = NULL WHERE id = 3",
+        "UPDATE point SET cycles = 'many' WHERE id = 3",
+    ],
+)
+def test_a_damage_that_sqlite_does_not_see_is_told_by_the_report(complete, tmp_path, harm):
+    path = Path(shutil.copy(complete.path, tmp_path))
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.execute(harm)
+    connection.commit()
+    connection.close()
+    with pytest.raises(CorruptFileError, match="damaged"):
+        write_sweep_report(path, tmp_path, complete.sweep)
+
+
 def test_a_store_is_read_in_a_folder_that_cannot_be_written(complete, tmp_path, unwritable):
     folder = shutil.copytree(complete.path.parent, tmp_path / "kept")
     found = replace(complete, path=folder / "sweep.sqlite")
@@ -228,7 +301,7 @@ def text(path):
         (damaged, CorruptFileError, r"damaged .*; move it away \(mv .*\) and sweep again"),
         (text, CorruptFileError, r"damaged \(file is not a database\); move it away"),
         (foreign, CorruptFileError, "no store of sweeps; give another --out"),
-        (older, SchemaVersionError, r"schema 2, got 0; move it away .* and sweep again"),
+        (older, SchemaVersionError, r"schema 3, got 0; move it away .* and sweep again"),
     ],
 )
 def test_a_bad_store_is_refused_with_a_way_out(scenario, complete, tmp_path, harm, error, words):

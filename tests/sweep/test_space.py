@@ -252,6 +252,11 @@ HUGE = {
         ({"set": {"colums": "rows"}}, "unknown accelerator field 'colums'"),
         ({"set": {"cols": "row"}}, "unknown name 'row'"),
         ({"set": {"rows": "cols"}}, "expected a field that is no axis"),
+        ({"axes": {"train.pattern": ["2:8", "02:8"]}, "set": {}}, "each value once, got '2:8' twice"),
+        ({"axes": {f"accelerator.{name}": {"range": [1, 2000]} for name in SCRATCHPADS}},
+         "expected axes of a grid to span at most 1,000,000,000"),
+        ({"constraints": ["interleave in (4, 'x')"]}, "expected numbers beside numbers"),
+        ({"constraints": ["pattern == 2"]}, "expected numbers beside numbers"),
         (
             {"set": {"cols": "rows", "accelerator.cols": "8"}},
             "expected one value, got another one under 'accelerator.cols'",
@@ -283,6 +288,15 @@ HUGE = {
 def test_mistakes_are_told_before_anything_runs(scenario, sweep, words):
     with pytest.raises(ScenarioError, match=words):
         load_scenario(scenario(**sweep))
+
+
+def test_the_batch_of_training_beside_that_of_the_workload(scenario):
+    """Without a batch of its own the workload has that of training."""
+    made = scenario(axes={"train.batch": [16, 64]}, set={})
+    load_scenario(made)
+    del made["batch"]
+    with pytest.raises(ScenarioError, match="expected the key 'batch' beside this axis, got none"):
+        load_scenario(made)
 
 
 def test_a_scenario_without_a_sweep(scenario):

@@ -106,12 +106,17 @@ def expand(values: Sequence[Any] | Mapping[str, Any]) -> tuple[Any, ...]:
 def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not 1 <= len(values) <= MAX_VALUES:
         raise InputError(f"expected 1 to {MAX_VALUES:,} values, got {len(values):,}")
-    seen: list[str] = []
-    for value in values:
-        if repr(value) in seen[-1000:]:
-            raise InputError(f"expected each value once, got {value!r} twice")
-        seen.append(repr(value))
+    check_different(values)
     return values
+
+
+def check_different(values: Sequence[Any]) -> None:
+    """Raises InputError where a value stands twice."""
+    seen = set[str]()
+    for value in values:
+        if repr(value) in seen:
+            raise InputError(f"expected each value once, got {value!r} twice")
+        seen.add(repr(value))
 
 
 def _ends(name: str, listed: Sequence[Any], default: int) -> tuple[Any, Any, Any]:

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from cosparse.spec import CosparseError, InputError, ScenarioError
+from algos.models import MODELS
+from cosparse.spec import CosparseError, InputError, PatternError, ScenarioError, parse_pattern
 from cosparse.spec.errors import unknown_name
 from hwsim.rules import FIELDS
 
 from ..document import Problem
 from ..scenario_schema import Sampler, Scenario, Sweep
-from .axes import Axis, check_path, check_values, expand
+from .axes import Axis, check_different, check_path, check_values, expand
 from .expressions import parse
+from .figures import METRIC_OF
 from .objectives import Objective, parse_objective
 from .space import (
     MOST_COMBINATIONS,
@@ -31,6 +33,8 @@ RULES = 2
 """Of `Space.resolve`: a sweep whose points were found by others is another sweep."""
 LISTED = ("random", "lhs")
 """Samplers that draw their points before any is evaluated."""
+MOST_LISTED = 1_000_000_000
+"""Combinations of a grid, which are gone through one by one."""
 MOST_DRAWN = 10_000_000
 """Points of a sampler that draws or asks."""
 SEARCHES = ("nsga2", "tpe")
@@ -47,8 +51,9 @@ class Definition:
     objectives: tuple[Objective, ...]
 
     @property
-    def reads_accuracy(self) -> bool:
-        return any(one.reads_accuracy for one in self.objectives)
+    def metrics(self) -> frozenset[str]:
+        """What training reaches and objectives read."""
+        return frozenset[str]().union(*(one.metrics for one in self.objectives))
 
     def content(self) -> dict[str, Any]:
         """Everything that decides which points belong to the sweep, and their numbers, as JSON.
@@ -109,7 +114,19 @@ def axis_of(path: str, given: Any) -> Axis:
         raise InputError(f"when: expected a condition, got {when!r}")
     values = expand(given)
     check_values(path, values)
+    check_different(_canonical(path, values))
     return Axis(path, values, when)
+
+
+def _canonical(path: str, values: Sequence[Any]) -> tuple[str, ...]:
+    """What the values mean, where a value may be written in several ways."""
+    if path != "train.pattern":
+        return ()
+    texts = [value for value in values if isinstance(value, str)]
+    try:
+        return tuple(str(parse_pattern(text)) for text in texts)
+    except PatternError:  # told with its place by the scenario's own rules
+        return ()
 
 
 def _field(name: str) -> str:
@@ -146,8 +163,13 @@ def _wrong_parts(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
     for index, text in enumerate(sweep.objectives):
         yield from _told(("sweep", "objectives", index), partial(parse_objective, text))
     yield from _wrong_sampler(sweep)
-    if any("accuracy" in text for text in sweep.objectives):
-        yield from _untrained(scenario)
+    yield from _unmeasured(scenario, sweep)
+    if "train.batch" in sweep.axes and scenario.batch is None and "batch" not in sweep.axes:
+        message = (
+            "expected the key 'batch' beside this axis, got none: without it the workload's batch is that "
+            "of training too"
+        )
+        yield Problem(("sweep", "axes", "train.batch"), message)
 
 
 def _wrong_space(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
@@ -160,6 +182,11 @@ def _wrong_space(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
     if space.size > MOST_COMBINATIONS:
         spanned = f"expected axes that span at most {MOST_COMBINATIONS:,} combinations, "
         yield Problem(("sweep", "axes"), f"{spanned}got {space.size:,}")
+        return
+    if sampler.kind == "grid" and space.size > MOST_LISTED:
+        spanned = f"expected axes of a grid to span at most {MOST_LISTED:,} combinations, "
+        others = "; another sampler takes some of them"
+        yield Problem(("sweep", "axes"), f"{spanned}got {space.size:,}{others}")
         return
     if min(sampler.points or 0, space.size) > MOST_DRAWN:
         drawn = f"expected at most {MOST_DRAWN:,}, which are held in memory, "
@@ -213,7 +240,20 @@ def _wrong_sampler(sweep: Sweep) -> Iterator[Problem]:
         yield Problem(at, f"expected 'objectives' for '{sampler.kind}' to look for, got none")
 
 
-def _untrained(scenario: Scenario) -> Iterator[Problem]:
-    if not scenario.train.trains or scenario.data_source is None:
-        message = "expected a scenario that trains (data, and epochs above 0) for 'accuracy'"
-        yield Problem(("sweep", "objectives"), message)
+def _unmeasured(scenario: Scenario, sweep: Sweep) -> Iterator[Problem]:
+    """Objectives of a metric that no training of the scenario gives."""
+    model = MODELS.get(scenario.model.name or "")
+    for index, text in enumerate(sweep.objectives):
+        try:
+            read = parse_objective(text).metrics
+        except InputError:
+            continue
+        at = ("sweep", "objectives", index)
+        if read and (not scenario.train.trains or scenario.data_source is None):
+            message = (
+                f"expected a scenario that trains (data, and epochs above 0) for '{min(read)}'"
+            )
+            yield Problem(at, message)
+        elif model is not None and (other := read - {METRIC_OF[model.task]}):
+            message = f"expected '{METRIC_OF[model.task]}', which '{model.name}' is measured by, "
+            yield Problem(at, f"{message}got '{min(other)}'")

@@ -11,15 +11,16 @@ from cosparse.spec import InputError
 from cosparse.spec.errors import MissingToolError
 
 from ..store import replacing
-from .figures import FIGURES
-from .store import RESULT_COLUMNS, Store
+from .columns import Columns
+from .figures import FIGURES, METRICS
+from .store import Store
 
 SUFFIXES = (".csv", ".parquet")
 BATCH = 50_000
 """Rows of a row group."""
 
 _TEXT = ("model", "method", "pattern", "dataflow", "refused")
-_REAL = ("accuracy", *(figure.name for figure in FIGURES if figure.kind == "REAL"))
+_REAL = (*METRICS, *(figure.name for figure in FIGURES if figure.kind == "REAL"))
 
 
 def check_target(path: Path) -> None:
@@ -35,34 +36,41 @@ def check_target(path: Path) -> None:
 
 
 def export(store: Store, sweep: int, path: Path) -> Path:
-    """Write the rows of RESULT_COLUMNS.
+    """Write all columns of a sweep.
 
     Raises InputError for another suffix and a missing folder, MissingToolError, RunError.
     """
     check_target(path)
+    columns = Columns(store.definition(sweep))
+    rows = columns.rows(store, sweep, columns.names)
     write = _write_csv if path.suffix == ".csv" else _write_parquet
     with replacing(path) as partial:
-        write(store.results(sweep), partial)
+        write(columns, rows, partial)
     return path
 
 
-def _write_csv(rows: Iterator[tuple[Any, ...]], path: Path) -> None:
+def _write_csv(columns: Columns, rows: Iterator[tuple[Any, ...]], path: Path) -> None:
     """Nothing is written for what a point does not have."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(RESULT_COLUMNS)
+        writer.writerow(columns.names)
         writer.writerows(rows)
 
 
-def _write_parquet(rows: Iterator[tuple[Any, ...]], path: Path) -> None:
+def _write_parquet(columns: Columns, rows: Iterator[tuple[Any, ...]], path: Path) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise MissingToolError("Parquet needs pyarrow: pip install 'cosparse[sweep]'") from error
     kinds = {name: pa.string() for name in _TEXT} | dict.fromkeys(_REAL, pa.float64())
-    schema = pa.schema([(name, kinds.get(name, pa.int64())) for name in RESULT_COLUMNS])
+    of = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    kinds |= {name: of[columns.kind(name)] for name in columns.axes}
+    schema = pa.schema([(name, kinds.get(name, pa.int64())) for name in columns.names])
+    texts = [place for place, name in enumerate(columns.names) if kinds.get(name) == pa.string()]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while some := list(islice(rows, BATCH)):
-            columns = [list(column) for column in zip(*some, strict=True)]
-            writer.write_table(pa.table(columns, schema=schema))
+            parts = [list(column) for column in zip(*some, strict=True)]
+            for place in texts:  # of an axis whose values are of several kinds
+                parts[place] = [None if value is None else str(value) for value in parts[place]]
+            writer.write_table(pa.table(parts, schema=schema))

@@ -160,7 +160,7 @@ class _Reader:
             inside = isinstance(kind, ast.In | ast.NotIn)
             sides.append(self._members(side) if inside else self.read(side))
         parts = [
-            _joined(_COMPARISONS[type(kind)], left, right)
+            _joined(_alike(_COMPARISONS[type(kind)]), left, right)
             for kind, left, right in zip(node.ops, sides[:-1], sides[1:], strict=True)
         ]
         return _folded(np.logical_and, parts)
@@ -210,6 +210,18 @@ def _dotted(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return f"{_dotted(node.value)}.{node.attr}"
     raise InputError(f"'{ast.unparse(node)}' is not a part of these expressions")
+
+
+def _alike(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A comparison that refuses text beside numbers, which NumPy would compare as text."""
+
+    def checked(left: Any, right: Any) -> Any:
+        sides = [left, *(right if isinstance(right, list) else [right])]
+        if len({np.asarray(side).dtype.kind in "US" for side in sides}) > 1:
+            raise TypeError("expected numbers beside numbers or text beside text, got both")
+        return compare(left, right)
+
+    return checked
 
 
 def _joined(join: Callable[[Any, Any], Any], left: _Node, right: _Node) -> _Node:

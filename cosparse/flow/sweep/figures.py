@@ -57,5 +57,8 @@ FIGURES: tuple[Figure, ...] = tuple(
 )
 FIGURE_NAMES = tuple(figure.name for figure in FIGURES)
 
-ACCURACY = "accuracy"
-"""Known where the sweep's objectives name it: mean over seeds, in the unit of the metric."""
+METRICS = {"accuracy": "accuracy", "bits_per_byte": "bits per byte"}
+"""What training reaches, by name -> `TrainingResult.metric_name`; known where the sweep's objectives name it:
+the mean over the scenario's seeds, in the unit of the metric."""
+METRIC_OF = {"classification": "accuracy", "language": "bits_per_byte"}
+"""By the task of the data."""

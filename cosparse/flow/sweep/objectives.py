@@ -8,9 +8,9 @@ from cosparse.spec.errors import InputError
 from hwsim.config_vector import CONFIG_FIELDS
 
 from .expressions import Expression, parse
-from .figures import ACCURACY, FIGURE_NAMES
+from .figures import FIGURE_NAMES, METRICS
 
-NAMES = (*FIGURE_NAMES, *CONFIG_FIELDS, "batch", ACCURACY)
+NAMES = (*FIGURE_NAMES, *CONFIG_FIELDS, "batch", *METRICS)
 """What an objective may read."""
 _DIRECTIONS = ("minimise", "maximise")
 
@@ -24,8 +24,9 @@ class Objective:
     maximised: bool
 
     @property
-    def reads_accuracy(self) -> bool:
-        return ACCURACY in self.expression.names
+    def metrics(self) -> frozenset[str]:
+        """Those of METRICS that it reads."""
+        return self.expression.names & METRICS.keys()
 
     def cost(self, columns: dict[str, Any]) -> Any:
         """The smaller the better: the value, negated where it is maximised."""

@@ -8,19 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from cosparse.spec import InputError
-from cosparse.spec.errors import MissingToolError, unknown_name
+from cosparse.spec.errors import MissingToolError
 
+from .columns import Columns
 from .objectives import columns_of, parse_objective
 from .samplers import costs_of
-from .store import RESULT_COLUMNS, Store
+from .store import Store
 
 SHOWN = 5
 """Points that a table shows."""
-_SHOWN = ("model", "method", "pattern", "batch", "dataflow", "rows", "cols", "interleave",
-          "activation_kib", "weight_kib", "accumulator_kib", "dram_bytes_per_cycle",
-          "milliseconds", "energy_j", "lut", "bram36", "accuracy")  # fmt: skip
-"""Columns of these tables."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,11 +44,21 @@ class SweepResult:
         return self.evaluated / self.seconds if self.seconds else 0.0
 
     def rows(self, *columns: str) -> Iterator[dict[str, Any]]:
-        """The points as mappings, by number; columns: of RESULT_COLUMNS, by default all."""
-        chosen = _known(columns)
+        """The points as mappings, by number; columns: of `columns`, by default all. Raises InputError."""
         with Store.open(self.path, read=True) as store:
-            for values in store.results(self.sweep, chosen):
+            table = self._columns(store)
+            chosen = table.chosen(columns)
+            for values in table.rows(store, self.sweep, chosen):
                 yield dict(zip(chosen, values, strict=True))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `rows` can give: RESULT_COLUMNS and the sweep's own axes."""
+        with Store.open(self.path, read=True) as store:
+            return self._columns(store).names
+
+    def _columns(self, store: Store) -> Columns:
+        return Columns(store.definition(self.sweep))
 
     def best(self, objective: str | None = None, count: int = SHOWN) -> list[dict[str, Any]]:
         """The points of the least cost by an objective, by default the sweep's first, else the time.
@@ -62,9 +68,9 @@ class SweepResult:
         chosen = parse_objective(objective or next(iter(self.objectives), "milliseconds"))
         names = columns_of([chosen])
         with Store.open(self.path, read=True) as store:
-            found = [
-                row for row in store.results(self.sweep, ("number", *names)) if None not in row
-            ]
+            table = self._columns(store)
+            read = table.rows(store, self.sweep, ("number", *names))
+            found = [row for row in read if None not in row]
             if not found:
                 return []
             columns = {
@@ -76,12 +82,8 @@ class SweepResult:
             numbers = [found[place][0] for place in order]
             marks = ",".join(map(str, numbers))
             rows = {
-                row[0]: dict(zip(RESULT_COLUMNS, row, strict=True))
-                for row in store.rows(
-                    f"SELECT {', '.join(RESULT_COLUMNS)} FROM result "
-                    f"WHERE sweep = ? AND number IN ({marks})",
-                    self.sweep,
-                )
+                row[0]: dict(zip(table.names, row, strict=True))
+                for row in table.rows(store, self.sweep, table.names, f"number IN ({marks})")
             }
         return [rows[number] for number in numbers]
 
@@ -105,8 +107,9 @@ class SweepResult:
         except ModuleNotFoundError as error:
             raise MissingToolError("to_pandas needs pandas: pip install pandas") from error
         with Store.open(self.path, read=True) as store:
-            rows = list(store.results(self.sweep))
-        return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+            table = self._columns(store)
+            rows = list(table.rows(store, self.sweep, table.names))
+        return pd.DataFrame(rows, columns=list(table.names))
 
     def summary(self) -> list[str]:
         """The run in a few lines."""
@@ -128,7 +131,8 @@ class SweepResult:
         if not self.points:
             return f"{self.name}: the rules leave no point, so there is no report"
         with Store.open(self.path, read=True) as store:
-            why = next(reason for (reason,) in store.results(self.sweep, ("refused",)))
+            read = self._columns(store).rows(store, self.sweep, ("refused",))
+            why = next(reason for (reason,) in read)
         return (
             f"{self.name}: none of the {self.points:,} points can run, so there is no report: {why}"
         )
@@ -136,15 +140,18 @@ class SweepResult:
     def tables(self, count: int = SHOWN) -> list[list[tuple[str, ...]]]:
         """The best points by each objective as text, the heading first."""
         found = []
+        with Store.open(self.path, read=True) as store:
+            shown = self._columns(store).shown
         for objective in self.objectives or ("milliseconds",):
+            parsed = parse_objective(objective)
+            aim = f"{'most' if parsed.maximised else 'least'} {parsed.expression.text}"
             best = self.best(objective, count)
-            if best:
-                names = [name for name in _SHOWN if best[0][name] is not None]
-                aim = "most" if parse_objective(objective).maximised else "least"
-                words = objective.removeprefix("maximise ").removeprefix("minimise ")
-                heading = (f"{aim} {words}", *names)
-                rows = [(str(row["number"]), *(_text(row[name]) for name in names)) for row in best]
-                found.append([heading, *rows])
+            names = [name for name in shown if any(row[name] is not None for row in best)]
+            if not any(row["diverged_seeds"] for row in best):
+                names = [name for name in names if name != "diverged_seeds"]
+            rows = [(str(row["number"]), *(_text(row[name]) for name in names)) for row in best]
+            nothing = [] if rows else [(f"no point of {self.points:,} has a finite value",)]
+            found.append([(aim, *names), *rows, *nothing])
         return found
 
     def to_json(self, count: int = SHOWN) -> dict[str, Any]:
@@ -181,14 +188,9 @@ def _html_table(rows: list[tuple[str, ...]]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
-def _known(columns: tuple[str, ...]) -> tuple[str, ...]:
-    for name in columns:
-        if name not in RESULT_COLUMNS:
-            raise InputError(unknown_name("column", name, RESULT_COLUMNS))
-    return columns or RESULT_COLUMNS
-
-
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if value is None:
+        return "–"
     return f"{value:,}" if isinstance(value, int) else str(value)

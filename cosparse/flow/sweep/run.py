@@ -17,7 +17,7 @@ from ..progress import Reporter, Task
 from ..scenario import Scenario, load_scenario
 from ..store import RESULTS_ROOT
 from .chunks import chunks_of, group_count
-from .definition import SEARCHES, Definition, define
+from .definition import MOST_LISTED, SEARCHES, Definition, define
 from .evaluate import Chunk
 from .executors import Cluster, Executor, InProcess, Processes, cores
 from .objectives import columns_of
@@ -56,16 +56,16 @@ def sweep(
     told = reporter or Reporter()
     with Store.open(folder / STORE_NAME) as store, _executor(processes, dask) as executor:
         train: Callable[[Mapping[str, Any]], None] = _nothing
-        if definition.reads_accuracy:
+        if definition.metrics:
             from .accuracy import Trainer
 
-            train = Trainer(checked, store, folder, told, trust).train
+            train = Trainer(checked, store, folder, told, trust, definition.metrics).train
         run = Run(definition, store, executor, Variants(checked, store, trust=trust), train)
         return run.finish(told)
 
 
 def _nothing(settings: Mapping[str, Any]) -> None:
-    """No objective reads the accuracy."""
+    """No objective reads what training reaches."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,31 @@ def plan(
     *,
     out: str | Path | None = None,
     trust: bool = False,
+    reporter: Reporter | None = None,
 ) -> Plan:
-    """Count the points without evaluating any; of a search only what its axes span."""
+    """Count the points without evaluating any; of a search only what its axes span.
+
+    Raises InputError for more combinations than can be gone through.
+    """
     checked = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     definition = define(checked)
     space, sampler = definition.space, definition.sampler
     points = known = groups = 0
     left_out: Counter[str] = Counter()
     listed = sampler.model_copy(update={"kind": "grid"} if sampler.kind in SEARCHES else {})
-    with Store.open(folder_of(checked, out) / STORE_NAME) as store:
+    if listed.kind == "grid" and space.size > MOST_LISTED:
+        raise InputError(
+            f"{checked.name}: expected at most {MOST_LISTED:,} combinations to count, got {space.size:,}; "
+            f"'{sampler.kind}' takes {sampler.points:,} of them"
+        )
+    told = reporter or Reporter()
+    with (
+        Store.open(folder_of(checked, out) / STORE_NAME) as store,
+        told.task(f"plan of {checked.name}", sampler.points or space.size) as task,
+    ):
         run = Run(definition, store, InProcess(), Variants(checked, store, trust=trust))
         for spanned, illegal in listed_points(space, listed):
+            task.update(points + sum(left_out.values()))
             block, refused = run.lowered(spanned)
             points += len(block)
             left_out += illegal + refused
@@ -286,7 +300,7 @@ class Run:
         """Of each point; None where it cannot run, did not learn or was not asked for any more."""
         objectives = self._definition.objectives
         names = [*columns_of(objectives)]
-        found = self._store.figures(keys, names)
+        found = self._store.figures(self._sweep, keys, names)
         found = {key: row for key, row in found.items() if None not in row}  # a training diverged
         held = [found[key] for key in keys if key in found]
         columns = {name: np.array([row[place] for row in held]) for place, name in enumerate(names)}

@@ -183,7 +183,7 @@ class Space:
         columns: dict[str, Any] = {
             name: np.full(count, value) for name, value in zip(CONFIG_FIELDS, vector, strict=True)
         }
-        columns |= {name: np.full(count, _plain(v)) for name, v in self.base.workload.items()}
+        columns |= {name: np.full(count, _array([v])) for name, v in self.base.workload.items()}
         columns["_flow"] = np.full(count, FLOWS.index(self.base.dataflow))
         columns["dataflow"] = np.array(FLOWS)[columns["_flow"]]
         return columns
@@ -338,7 +338,7 @@ def _take(axis: Axis, code: Any, active: Any, columns: dict[str, Any]) -> None:
         columns["_flow"] = np.where(active, flows[code], columns["_flow"])
         columns[DATAFLOW] = np.array(FLOWS)[columns["_flow"]]
         return
-    values = np.array([_plain(value) for value in axis.values])
+    values = _array(axis.values)
     if active.all():
         columns[axis.name] = values[code]
         return
@@ -348,8 +348,15 @@ def _take(axis: Axis, code: Any, active: Any, columns: dict[str, Any]) -> None:
     columns[axis.name] = np.where(active, values[code], held)
 
 
+def _array(values: Sequence[Any]) -> npt.NDArray[Any]:
+    """Values as expressions see them; `null` among numbers is none: no comparison with it holds but !=."""
+    if all(value is None or isinstance(value, int | float) for value in values):
+        return np.array([np.nan if value is None else value for value in values])
+    return np.array([_plain(value) for value in values])
+
+
 def _plain(value: Any) -> int | float | str:
-    """A value as expressions see it: a number or a text; a model with options as its name."""
+    """A value that is a number or a text; a model with options is its name."""
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         return str(value["name"])
     return value if isinstance(value, int | float | str) else repr(value)

@@ -1,4 +1,4 @@
-"""The points of sweeps in one SQLite file; SCHEMA documents every table.
+"""The points of sweeps in one SQLite file; `database.SCHEMA` documents every table.
 
 A point's key is the content of everything that decides its figures and the version of the models that
 gave them, so a point is computed once, by whichever sweep, and a newer release computes its own. A chunk
@@ -7,9 +7,7 @@ of points is one transaction: a process that is killed leaves whole chunks.
 
 import hashlib
 import json
-import os
 import sqlite3
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,97 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 import numpy as np
 
-from cosparse.spec import CorruptFileError, InputError, RunError, SchemaVersionError, Workload
+from cosparse.spec import CorruptFileError, Workload
 from hwsim.config_vector import CONFIG_FIELDS
 
+from .database import connect, guarded
 from .evaluate import Evaluated
-from .figures import FIGURES, INTEGERS, REALS
+from .figures import INTEGERS, METRICS, REALS
 from .space import FLOWS, Points
-
-STORE_SCHEMA = 2
-APPLICATION = 0x636F5350
-"""Marks the file as ours ("coSP")."""
-BUSY_SECONDS = 60
-"""How long to wait for another process that writes."""
-CACHE_KIB = 64 * 1024
-
-_FIELDS = ",\n    ".join(f"{name} INTEGER NOT NULL" for name in CONFIG_FIELDS)
-_FIGURES = ",\n    ".join(f"{figure.name} {figure.kind}" for figure in FIGURES)
-
-SCHEMA = f"""
--- Which sources gave the figures.
-CREATE TABLE version (
-    id INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL UNIQUE,
-    cosparse TEXT NOT NULL
-);
--- One workload as a scenario names it. settings: JSON of what its axes replaced. source: digest of all that
--- decides the workload, so that it need not be lowered again. content: its JSON, deflated.
--- training: digest of all that decides the accuracy, NULL where the scenario does not train.
-CREATE TABLE variant (
-    id INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL UNIQUE,
-    source TEXT NOT NULL,
-    model TEXT NOT NULL,
-    method TEXT NOT NULL,
-    pattern TEXT NOT NULL,
-    batch INTEGER NOT NULL,
-    settings TEXT NOT NULL,
-    training TEXT,
-    content BLOB NOT NULL
-);
--- One point: key (of version, variant, dataflow and all fields), its accelerator, its figures.
--- refused: why it cannot run, its figures are then NULL.
-CREATE TABLE point (
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,
-    version INTEGER NOT NULL REFERENCES version,
-    variant INTEGER NOT NULL REFERENCES variant,
-    dataflow TEXT NOT NULL,
-    {_FIELDS},
-    {_FIGURES},
-    refused TEXT
-);
--- One sweep: a scenario with its axes and sampler. definition: JSON. begun: when it last began, NULL where it
--- was only planned. finished: when all its points were there, NULL while it runs and after an interruption.
-CREATE TABLE sweep (
-    id INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL UNIQUE,
-    name TEXT NOT NULL,
-    definition TEXT NOT NULL,
-    begun TEXT,
-    finished TEXT
-);
--- Which points belong to a sweep. number: place in its grid, or in the order in which they were asked.
-CREATE TABLE sample (
-    sweep INTEGER NOT NULL REFERENCES sweep,
-    number INTEGER NOT NULL,
-    point INTEGER NOT NULL REFERENCES point,
-    PRIMARY KEY (sweep, number)
-) WITHOUT ROWID;
--- Accuracy of one training run.
-CREATE TABLE accuracy (
-    training TEXT NOT NULL,
-    method TEXT NOT NULL,
-    seed INTEGER NOT NULL,
-    metric_name TEXT NOT NULL,
-    metric REAL,
-    PRIMARY KEY (training, method, seed)
-) WITHOUT ROWID;
--- Points with their workload's names and the mean accuracy.
-CREATE VIEW named AS
-SELECT point.*, variant.model, variant.method, variant.pattern, variant.batch, variant.settings,
-       (SELECT avg(metric) FROM accuracy
-        WHERE accuracy.training = variant.training AND accuracy.method = variant.method) AS accuracy
-FROM point JOIN variant ON variant.id = point.variant;
--- What to read: the points of each sweep.
-CREATE VIEW result AS
-SELECT sample.sweep, sample.number, named.* FROM sample JOIN named ON named.id = sample.point;
-"""
 
 _POINT_COLUMNS = (
     "key",
@@ -119,6 +36,8 @@ _POINT_COLUMNS = (
     *REALS,
     "refused",
 )
+_FETCHED = 1000
+"""Rows that are read at a time."""
 _INSERT = (
     f"INSERT OR IGNORE INTO point ({', '.join(_POINT_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(_POINT_COLUMNS))})"
@@ -130,8 +49,8 @@ _JOIN = (
 """A place of a sweep holds the point of today's models and files, whatever an earlier run put there."""
 
 RESULT_COLUMNS = ("number", "model", "method", "pattern", "batch", "dataflow", *CONFIG_FIELDS,
-                  *INTEGERS, *REALS, "accuracy", "refused")  # fmt: skip
-"""What is exported, in this order."""
+                  *INTEGERS, *REALS, *METRICS, "diverged_seeds", "refused")  # fmt: skip
+"""What every sweep's points have; `columns` has the sweep's own axes beside them."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +69,7 @@ class Variant:
 
 
 class Store:
-    """An open store. Use as a context manager. Raises what `_guarded` says."""
+    """An open store. Use as a context manager. Raises what `database.guarded` says."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -164,11 +83,8 @@ class Store:
         is no store, InputError where the file cannot be opened.
         """
         path = Path(path)
-        with _guarded(path):
-            if read and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-                return cls(path, _connected_for_reading(path))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = _connected(path)
+        with guarded(path):
+            connection = connect(path, read=read)
         return cls(path, connection)
 
     def __enter__(self) -> Self:
@@ -199,19 +115,10 @@ class Store:
         for number, found, model, method, pattern, batch, settings, training, content in [
             *self.rows(query, digest)
         ]:
-            with _guarded(self.path):
+            with guarded(self.path):
                 workload = Workload.from_json(json.loads(zlib.decompress(content)), str(self.path))
-            return Variant(
-                number,
-                found,
-                model,
-                method,
-                pattern,
-                batch,
-                json.loads(settings),
-                training,
-                workload,
-            )
+                values = json.loads(settings)
+            return Variant(number, found, model, method, pattern, batch, values, training, workload)
         return None
 
     def add_variant(
@@ -242,7 +149,20 @@ class Store:
             "INSERT OR IGNORE INTO sweep (digest, name, definition) VALUES (?, ?, ?)",
             *(digest, name, text),
         )
-        return int(self._one("SELECT id FROM sweep WHERE digest = ?", digest))
+        number = int(self._one("SELECT id FROM sweep WHERE digest = ?", digest))
+        for seed in definition["train"]["seeds"]:
+            self._write("INSERT OR IGNORE INTO seed VALUES (?, ?)", number, seed)
+        return number
+
+    def definition(self, sweep: int) -> dict[str, Any]:
+        """The scenario that decides the points of a sweep, its axes by path. Raises CorruptFileError."""
+        text = self._one("SELECT definition FROM sweep WHERE id = ?", sweep)
+        try:
+            found: dict[str, Any] = json.loads(text)
+            found["sweep"]["axes"] = dict(found["sweep"]["axes"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptFileError(f"{self.path}: damaged (sweep {sweep}: {error})") from error
+        return found
 
     def begin(self, sweep: int) -> None:
         """Note that a sweep runs: it is not complete until `finish`."""
@@ -305,32 +225,34 @@ class Store:
         )
         return int(row[0]), int(row[1])
 
-    def results(
-        self, sweep: int, columns: Sequence[str] = RESULT_COLUMNS, *, order: str = "number"
-    ) -> Iterator[tuple[Any, ...]]:
-        """Rows of the view `result`, by number."""
-        listed = ", ".join(columns)
-        yield from self.rows(f"SELECT {listed} FROM result WHERE sweep = ? ORDER BY {order}", sweep)
-
     def figures(
-        self, keys: Sequence[bytes], columns: Sequence[str]
+        self, sweep: int, keys: Sequence[bytes], columns: Sequence[str]
     ) -> dict[bytes, tuple[Any, ...]]:
-        """Columns of the view `named` by key; without points that are refused."""
+        """Columns of the view `result` by key; without points that are refused."""
         found: dict[bytes, tuple[Any, ...]] = {}
         listed = ", ".join(columns)
         for begin in range(0, len(keys), 30_000):
             some = keys[begin : begin + 30_000]
             marks = ",".join("?" * len(some))
-            query = f"SELECT key, {listed} FROM named WHERE refused IS NULL AND key IN ({marks})"
-            found |= {key: tuple(values) for key, *values in self.rows(query, *some)}
+            query = (
+                f"SELECT key, {listed} FROM result "
+                f"WHERE sweep = ? AND refused IS NULL AND key IN ({marks})"
+            )
+            found |= {key: tuple(values) for key, *values in self.rows(query, sweep, *some)}
         return found
 
     # --- SQL
 
     def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Rows of a query, as they are read."""
-        with _guarded(self.path):
-            yield from self._connection.execute(query, values)
+        """Rows of a query, as they are read; who reads them may stop, and close the store."""
+        with guarded(self.path):
+            cursor = self._connection.execute(query, values)
+        while True:
+            with guarded(self.path):
+                some = cursor.fetchmany(_FETCHED)
+            if not some:
+                return
+            yield from some
 
     def _one(self, query: str, *values: Any) -> Any:
         return next(self.rows(query, *values))[0]
@@ -342,7 +264,7 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
         """All or nothing; waits for another process that writes."""
-        with _guarded(self.path):
+        with guarded(self.path):
             cursor = self._connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -394,104 +316,3 @@ def _rows(
             yield key, version, variant, flow, *config, *integers, *reals, None
         else:
             yield key, version, variant, flow, *config, *nothing, why
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    """Waits for a process that makes or leaves the store at the same moment: SQLite does not by itself."""
-    end = time.monotonic() + BUSY_SECONDS
-    while True:
-        connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _prepare(connection, path)
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-
-
-def _connected_for_reading(path: Path) -> sqlite3.Connection:
-    """In a folder that cannot be written: SQLite's log would lie there."""
-    connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True
-    )
-    try:
-        _check(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that the file is a store, or make it one."""
-    tables = _check(connection, path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    if tables:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-        for statement in _statements():
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {STORE_SCHEMA}")
-    connection.execute("COMMIT")
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> int:
-    """How many tables the file has; raises where it has those of something else."""
-    connection.execute("BEGIN")  # one look: another process may be making the store
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute("COMMIT")
-    if tables and application != APPLICATION:
-        raise CorruptFileError(
-            f"{path}: an SQLite file, but no store of sweeps; give another --out"
-        )
-    if tables and schema != STORE_SCHEMA:
-        raise SchemaVersionError(
-            f"{path}: expected a store of schema {STORE_SCHEMA}, got {schema}; {_way_out(path)}"
-        )
-    return int(tables)
-
-
-def _statements() -> list[str]:
-    lines = [line for line in SCHEMA.splitlines() if not line.startswith("--")]
-    return [part for part in "\n".join(lines).split(";") if part.strip()]
-
-
-def _way_out(path: Path) -> str:
-    return f"move it away (mv '{path}' '{path}.old') and sweep again, or give another --out"
-
-
-@contextmanager
-def _guarded(path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors in our words."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            raise RunError(
-                f"{path}: another process has written to it for {BUSY_SECONDS} s; run the same command "
-                "again when it is done"
-            ) from error
-        if "full" in str(error) or "disk" in str(error):
-            raise RunError(f"{path}: {error}; finished points are kept") from error
-        raise InputError(f"{path}: {error}; give another --out") from error
-    except (sqlite3.DatabaseError, zlib.error) as error:
-        raise CorruptFileError(f"{path}: damaged ({error}); {_way_out(path)}") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; give another --out") from error

@@ -17,6 +17,8 @@ from hwsim.config_vector import CONFIG_FIELDS
 
 from ...analysis import LIMITS, TOTALS_READ, limits_of_totals, pareto_front
 from ...sweep.axes import ACCELERATOR, DATAFLOW, short_name
+from ...sweep.database import guarded
+from ...sweep.figures import METRICS
 from ...sweep.objectives import Objective, columns_of, parse_objective
 from ...sweep.space import FLOWS
 from ...sweep.store import Store
@@ -34,7 +36,10 @@ _ROWS = 50_000
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A workload of the sweep. settings: axis path -> value. accuracies: metric of each seed."""
+    """A workload of the sweep. settings: axis path -> value.
+
+    accuracies: `metric` of each seed that did not diverge.
+    """
 
     id: int
     digest: str
@@ -45,6 +50,7 @@ class VariantRow:
     settings: Mapping[str, Any]
     metric: str | None
     accuracies: tuple[float, ...]
+    diverged: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +100,8 @@ class SweepPoints:
     @cached_property
     def costs(self) -> Values:
         """(points, objectives), the smaller the better; NaN where an accuracy is unknown."""
-        columns = {**self.columns, "batch": self.of_variant("batch"), "accuracy": self._accuracy}
+        reached = {name: self._reached(metric) for name, metric in METRICS.items()}
+        columns = {**self.columns, "batch": self.of_variant("batch")} | reached
         costs = [
             np.broadcast_to(np.asarray(one.cost(columns), np.float64), (len(self),))
             for one in self.objectives
@@ -121,10 +128,12 @@ class SweepPoints:
         cost: Values = self.costs[:, objective]
         return -cost if self.objectives[objective].maximised else cost
 
-    @cached_property
-    def _accuracy(self) -> Values:
+    def _reached(self, metric: str) -> Values:
+        """Mean over the seeds of each point's training; NaN where one diverged or is not there."""
         means = {
-            key: float(np.mean(one.accuracies)) if one.accuracies else np.nan
+            key: float(np.mean(one.accuracies))
+            if one.metric == metric and one.accuracies and not one.diverged
+            else np.nan
             for key, one in self.variants.items()
         }
         return np.array([means[key] for key in self.variant.tolist()], np.float64)
@@ -171,12 +180,17 @@ def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
         raise InputError(f"{path}: expected the store of a sweep, got no such file")
     with Store.open(path, read=True) as store:
         number, name, definition, begun, complete = _sweep_row(store, sweep)
-        refused = store.count(number)[1]
+        counted, refused = store.count(number)
         objectives = _objectives(definition)
         names = _columns(objectives)
         table = _table(store, number, names)
-        variants = _variants(store, np.unique(table[:, 1]).astype(int).tolist())
+        variants = _variants(store, number, np.unique(table[:, 1]).astype(int).tolist())
         version = _version(store, number)
+        (samples,) = next(store.rows("SELECT count(*) FROM sample WHERE sweep = ?", number))
+    if samples != counted or len(table) != counted - refused:
+        raise CorruptFileError(
+            f"{path}: damaged (sweep {number}: {samples - counted} points are gone)"
+        )
     return SweepPoints(
         path=path,
         name=name,
@@ -196,7 +210,7 @@ def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
 
 def _sweep_row(store: Store, sweep: int | None) -> tuple[int, str, dict[str, Any], str, bool]:
     """(number, name, definition, begun, complete)."""
-    columns = "SELECT id, name, definition, begun, finished FROM sweep"
+    columns = "SELECT id, name, begun, finished FROM sweep"
     if sweep is None:
         rows = store.rows(f"{columns} WHERE begun IS NOT NULL ORDER BY begun DESC LIMIT 1")
     else:
@@ -204,12 +218,8 @@ def _sweep_row(store: Store, sweep: int | None) -> tuple[int, str, dict[str, Any
     found = list(rows)
     if not found:
         raise InputError(f"{store.path}: expected a sweep, got a store without any")
-    number, name, text, begun, finished = found[0]
-    try:
-        definition = json.loads(text)
-    except ValueError as error:
-        raise CorruptFileError(f"{store.path}: damaged (sweep {number}: {error})") from error
-    definition["sweep"]["axes"] = dict(definition["sweep"]["axes"])
+    number, name, begun, finished = found[0]
+    definition = store.definition(number)
     date = str(begun).partition(".")[0].replace("T", " ")
     return int(number), str(name), definition, f"{date} UTC", finished is not None
 
@@ -224,7 +234,7 @@ def _objectives(definition: Mapping[str, Any]) -> tuple[Objective, ...]:
 
 def _columns(objectives: tuple[Objective, ...]) -> list[str]:
     names = [*CONFIG_FIELDS, *_SHOWN, *TOTALS_READ, *columns_of(objectives)]
-    return [name for name in dict.fromkeys(names) if name not in ("batch", "accuracy")]
+    return [name for name in dict.fromkeys(names) if name not in ("batch", *METRICS)]
 
 
 def _table(store: Store, sweep: int, names: list[str]) -> Values:
@@ -241,30 +251,30 @@ def _table(store: Store, sweep: int, names: list[str]) -> Values:
             parts.append(np.array(some, np.float64))
     except ValueError as error:
         raise CorruptFileError(f"{store.path}: damaged (sweep {sweep}: {error})") from error
-    return np.concatenate(parts)
+    table = np.concatenate(parts)
+    if not np.isfinite(table).all():
+        raise CorruptFileError(f"{store.path}: damaged (sweep {sweep}: a point lacks a figure)")
+    return table
 
 
-def _variants(store: Store, ids: list[int]) -> dict[int, VariantRow]:
+def _variants(store: Store, sweep: int, ids: list[int]) -> dict[int, VariantRow]:
     marks = ",".join("?" * len(ids))
     query = (
         "SELECT id, digest, model, method, pattern, batch, settings, training FROM variant "
         f"WHERE id IN ({marks})"
     )
     found = {}
-    for key, digest, model, method, pattern, batch, settings, training in list(
-        store.rows(query, *ids)
-    ):
-        runs = list(
-            store.rows(
-                "SELECT metric_name, metric FROM accuracy WHERE training = ? AND method = ? "
-                "AND metric IS NOT NULL ORDER BY seed",
-                training,
-                method,
-            )
-        )
+    for key, digest, model, method, pattern, batch, settings, training in [
+        *store.rows(query, *ids)
+    ]:
+        reached = "SELECT metric_name, metric FROM reached WHERE sweep = ? AND training = ? AND method = ?"
+        runs = [*store.rows(f"{reached} ORDER BY seed", sweep, training, method)]
+        metrics = tuple(float(metric) for _, metric in runs if metric is not None)
+        with guarded(store.path):
+            values = json.loads(settings)
         found[int(key)] = VariantRow(
-            int(key), digest, model, method, pattern, batch, json.loads(settings),
-            runs[0][0] if runs else None, tuple(float(metric) for _, metric in runs),
+            int(key), digest, model, method, pattern, batch, values,
+            runs[0][0] if runs else None, metrics, len(runs) - len(metrics),
         )  # fmt: skip
     return found
 
