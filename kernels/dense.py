@@ -1,6 +1,6 @@
 """The dense side of dispatch: what this process can multiply a whole weight with.
 
-    linear          NumPy; PyTorch's linear, its weight plain, packed by MKL, packed by oneDNN
+    linear          NumPy; PyTorch's mm and linear, its weight plain, packed by MKL, packed by oneDNN
     convolution     PyTorch's conv2d, its weight plain and packed by oneDNN, in both memory formats
 
 A builder takes the float32 weight and returns a call, or None where a library is missing or was built
@@ -8,8 +8,10 @@ without it. A convolution's images may be channels-last in memory, going in and 
 runs on `threads` threads and leaves the settings of its library as they were.
 """
 
+import ctypes
 from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Dense = Callable[[Array], Array]
+Settings = tuple[tuple[Callable[[], int], Callable[[int], Any]], ...]
+"""(get, set) the number of threads, of every library."""
 
 
 def linear_builders() -> dict[str, Callable[[Array, Array, int], Dense | None]]:
@@ -29,6 +33,7 @@ def linear_builders() -> dict[str, Callable[[Array, Array, int], Dense | None]]:
     return {
         "NumPy": partial(_numpy, transposed=False),
         "NumPy, transposed weight": partial(_numpy, transposed=True),
+        "torch mm, transposed weight": _torch_mm,
         "torch linear": _torch_linear,
         "torch linear, packed by MKL": _mkl_packed,
         "torch linear, packed by oneDNN": _onednn_packed,
@@ -48,22 +53,37 @@ def conv_builders() -> dict[str, Callable[..., Dense | None]]:
 
 
 def _numpy(weight: Array, _x: Array, threads: int, *, transposed: bool) -> Dense:
+    """Little Python: a product of one token finds no cache filled, nor those of the interpreter."""
     right = np.ascontiguousarray(weight.T) if transposed else weight.T
 
+    settings = _blas_threads()
+    if len(settings) != 1:
+        return partial(_with_threads, settings, threads, right)
+    ((get, set_),) = settings
+
     def call(x: Array) -> Array:
-        libraries = _numpy_blas()
-        found = [library.get_num_threads() for library in libraries]
-        if all(count == threads for count in found):
+        found = get()
+        if found == threads:
             return x @ right  # type: ignore[no-any-return]
         try:
-            for library in libraries:
-                library.set_num_threads(threads)
+            set_(threads)
             return x @ right  # type: ignore[no-any-return]
         finally:
-            for library, count in zip(libraries, found, strict=True):
-                library.set_num_threads(count)
+            set_(found)
 
     return call
+
+
+def _with_threads(settings: Settings, threads: int, right: Array, x: Array) -> Array:
+    """The product while every library has so many threads."""
+    found = [get() for get, _ in settings]
+    try:
+        for _, set_ in settings:
+            set_(threads)
+        return x @ right
+    finally:
+        for (_, set_), count in zip(settings, found, strict=True):
+            set_(count)
 
 
 def _torch_linear(weight: Array, _x: Array, threads: int) -> Dense | None:
@@ -72,6 +92,14 @@ def _torch_linear(weight: Array, _x: Array, threads: int) -> Dense | None:
         return None
     stored = torch.from_numpy(weight)
     return _on_tensors(lambda x: torch.nn.functional.linear(x, stored), threads)
+
+
+def _torch_mm(weight: Array, _x: Array, threads: int) -> Dense | None:
+    torch = torch_module()
+    if torch is None:
+        return None
+    stored = torch.from_numpy(np.ascontiguousarray(weight.T))
+    return _on_tensors(lambda x: torch.mm(x, stored), threads)
 
 
 def _mkl_packed(weight: Array, x: Array, threads: int) -> Dense | None:
@@ -133,7 +161,7 @@ def _packed_conv2d(
 
 
 def _on_tensors(call: Callable[["Tensor"], "Tensor"], threads: int) -> Dense:
-    """The call on arrays, which share memory with its tensors, without a graph for gradients."""
+    """The call on arrays, which share memory with its tensors."""
     torch = torch_module()
 
     def run(x: Array) -> Array:
@@ -141,9 +169,8 @@ def _on_tensors(call: Callable[["Tensor"], "Tensor"], threads: int) -> Dense:
         if found != threads:
             torch.set_num_threads(threads)
         try:
-            with torch.no_grad():
-                y: Array = call(torch.from_numpy(x)).numpy()
-                return y
+            y: Array = call(torch.from_numpy(x)).numpy()  # nothing here requires a gradient
+            return y
         finally:
             if found != threads:
                 torch.set_num_threads(found)
@@ -171,3 +198,24 @@ def _numpy_blas() -> tuple[Any, ...]:
     found = ThreadpoolController().select(user_api="blas").lib_controllers
     bundled = [library for library in found if "numpy" in str(library.filepath)]
     return tuple(bundled or found)
+
+
+@lru_cache
+def _blas_threads() -> Settings:
+    """Of NumPy's BLAS: OpenBLAS's own functions, where they go by a usual name."""
+    return tuple(
+        _openblas_functions(str(library.filepath))
+        or (library.get_num_threads, library.set_num_threads)
+        for library in _numpy_blas()
+    )
+
+
+def _openblas_functions(path: str) -> tuple[Callable[[], int], Callable[[int], Any]] | None:
+    library = ctypes.CDLL(path)
+    for prefix, suffix in product(("scipy_", ""), ("64_", "")):
+        names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+        if all(hasattr(library, name) for name in names):
+            get, set_ = (getattr(library, name) for name in names)
+            get.restype, set_.restype, set_.argtypes = ctypes.c_int, None, [ctypes.c_int]
+            return get, set_
+    return None

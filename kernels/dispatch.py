@@ -31,7 +31,7 @@ def matmul(
     x: (tokens, in) for FF, (tokens, out) for BP; returns (tokens, out) or (tokens, in). A weight
     used more than once is prepared once. Raises ShapeError and UnsupportedError.
     """
-    return _module(backend, weight).matmul(weight, x, threads=threads)  # type: ignore[no-any-return]
+    return module_of(backend, weight).matmul(weight, x, threads=threads)  # type: ignore[no-any-return]
 
 
 def matmul_int8(
@@ -48,7 +48,7 @@ def matmul_int8(
     weight's rows share their columns in fours (blocks of 4x1, 16x16; V:N:M with V = 4, 8, ...). Raises
     ShapeError and UnsupportedError, DataError for activations that are not finite.
     """
-    run = getattr(_module(backend, weight), "matmul_int8", None)
+    run = getattr(module_of(backend, weight), "matmul_int8", None)
     if run is None:
         raise UnsupportedError(f"backend '{backend}' has no INT8 products")
     return run(weight, x, per=per, threads=threads)  # type: ignore[no-any-return]
@@ -56,7 +56,7 @@ def matmul_int8(
 
 def prepare(packed: PackedTensor, *, backend: str = "cpu") -> "PreparedWeight":
     """Repack a weight once into the layout of the backend's kernels."""
-    return _module(backend, packed).prepare(packed)  # type: ignore[no-any-return]
+    return module_of(backend, packed).prepare(packed)  # type: ignore[no-any-return]
 
 
 def weight_gradient(dy: Array, x: Array, *, backend: str = "cpu") -> Array:
@@ -75,7 +75,7 @@ def conv2d(
     threads: int = 1,
 ) -> Array:
     """Forward convolution with the FF copy. x: (batch, in, h, w); returns (batch, out, h', w')."""
-    run = _module(backend, weight).conv2d
+    run = module_of(backend, weight).conv2d
     return run(  # type: ignore[no-any-return]
         weight, x, stride=stride, padding=padding, dilation=dilation, threads=threads
     )
@@ -96,7 +96,7 @@ def conv2d_input_gradient(
 
     dy: (batch, out, h', w'); returns (batch, in, *in_hw).
     """
-    run = _module(backend, weight).conv2d_input_gradient
+    run = module_of(backend, weight).conv2d_input_gradient
     return run(  # type: ignore[no-any-return]
         weight, dy, in_hw, stride=stride, padding=padding, dilation=dilation, threads=threads
     )
@@ -119,7 +119,7 @@ def conv2d_weight_gradient(
     return run(dy, x, kernel, conv_groups=conv_groups, **geometry)  # type: ignore[no-any-return]
 
 
-def _module(backend: str, weight: "PackedTensor | PreparedWeight") -> Any:
+def module_of(backend: str, weight: "PackedTensor | PreparedWeight") -> Any:
     """The module for this backend and format. Raises UnsupportedError naming what exists."""
     name = weight.format_name
     if (backend, name) not in KERNELS:

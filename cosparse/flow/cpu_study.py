@@ -4,8 +4,8 @@ One case is a layer at a number of tokens. All of its patterns and libraries are
 one dense baseline serves every pattern. The figure of one thread is the median of CPU time; that of more
 is the shortest wall time, judged only where PyTorch's dense product itself scales (`Scaling`).
 
-At one token a weight is used once, so every contestant rotates over copies of its weight. All copies of a
-case together exceed the last-level cache (`rotated_mib`, `last_level_cache_mib`).
+With so few tokens that a weight is used once, every contestant rotates over copies of its weight. All copies
+of a case together exceed the last-level cache (`rotated_mib`, `last_level_cache_mib`).
 """
 
 import math
@@ -20,7 +20,7 @@ import numpy as np
 
 import kernels
 from kernels.choice import Choice
-from kernels.dispatched import Dispatched, apart
+from kernels.dispatched import COLD_ROWS, Dispatched, apart
 
 from ..spec import InputError, PackedTensor, Pattern, PatternError, Phase, pack, parse_pattern
 from ..spec.dtypes import Array
@@ -30,11 +30,12 @@ from .ceilings import Ceilings, beyond_cache_bytes, last_level_cache_bytes, meas
 from .dense_baselines import CoreTypes, DenseBaselines, Sample, probe_core_types, sampled
 from .dense_torch import Call
 from .dense_worker import clock_of
+from .dispatch_check import checked
 from .library_baselines import Products, bf16_calls, sparse_products
 from .provenance import provenance
-from .timing import Product, Timed, time_interleaved
+from .timing import Product, Timed, figure, time_interleaved, timed_json
 
-ROTATED_TOKENS = 1
+ROTATED_TOKENS = COLD_ROWS
 """Most tokens at which weights rotate: more of them reuse a weight inside the product."""
 SLOW_S = 0.25
 """A library's product that takes longer is timed once."""
@@ -231,6 +232,15 @@ def time_case(
     dense_s = {key: figure(timed[key], session.threads) for key in dense}
     baseline = min(dense_s, key=dense_s.__getitem__)
     libraries = _libraries(product, weights, inputs, copies, session) if shape.conv is None else {}
+    checks = {
+        pattern: checked(
+            sparse[f"dispatch {pattern}"],
+            dense[baseline],
+            figure(timed[f"dispatch {pattern}"], session.threads) / dense_s[baseline],
+            session.threads,
+        )
+        for pattern in weights
+    }
     return {
         "layer": name,
         "outputs": shape.outputs,
@@ -247,6 +257,7 @@ def time_case(
                 "pattern": pattern,
                 "density": weight.packed.pattern.density,
                 **_row(pattern, weight.packed, product, timed, dense_s[baseline], session),
+                **checks[pattern],
                 "choice": choice_json(choices[pattern]),
                 "libraries": libraries.get(pattern, {}),
             }
@@ -269,7 +280,6 @@ def _row(
         "sparse": timed_json(sparse),
         "dispatch": timed_json(dispatch),
         "ratio": figure(sparse, threads) / dense_s,
-        "dispatch_ratio": figure(dispatch, threads) / dense_s,
         "of_roofline": None,
     }
     if session.ceilings is not None:
@@ -293,22 +303,6 @@ def _row(
 def choice_json(choice: Choice) -> dict[str, Any]:
     """Side, dense library and the sentence that says why."""
     return {"side": choice.side, "library": choice.library, "reason": choice.reason}
-
-
-def figure(timed: Timed, threads: int) -> float:
-    """Seconds: the median for one thread, the shortest sample for more."""
-    return timed.median_s if threads == 1 else timed.spread.low
-
-
-def timed_json(timed: Timed) -> dict[str, float]:
-    """In microseconds."""
-    spread = timed.spread
-    return {
-        "median_us": 1e6 * timed.median_s,
-        "low_us": 1e6 * spread.low,
-        "high_us": 1e6 * spread.high,
-        "samples": spread.samples,
-    }
 
 
 def stored_bytes(packed: PackedTensor) -> float:

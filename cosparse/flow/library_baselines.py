@@ -70,6 +70,8 @@ def _torch_bsr(packed: PackedTensor, weight: Array) -> Products | None:
     pattern = packed.pattern
     if not isinstance(pattern, Block) or pattern.rows != pattern.cols:
         return None  # MKL multiplies square blocks only
+    if any(size % pattern.rows for size in weight.shape):
+        return None  # BSR has whole blocks only
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return _torch_product(torch.from_numpy(weight).to_sparse_bsr((pattern.rows, pattern.cols)))

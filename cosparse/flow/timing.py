@@ -95,3 +95,19 @@ def time_interleaved(
         if time.perf_counter() > deadline:
             break
     return {name: Timed.from_samples(values) for name, values in samples.items()}
+
+
+def figure(timed: Timed, threads: int) -> float:
+    """Seconds: the median for one thread, the shortest sample for more."""
+    return timed.median_s if threads == 1 else timed.spread.low
+
+
+def timed_json(timed: Timed) -> dict[str, float]:
+    """In microseconds."""
+    spread = timed.spread
+    return {
+        "median_us": 1e6 * timed.median_s,
+        "low_us": 1e6 * spread.low,
+        "high_us": 1e6 * spread.high,
+        "samples": spread.samples,
+    }

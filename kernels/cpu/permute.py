@@ -9,7 +9,7 @@ positions have two bits for M = 4, otherwise four. A row's scale of int8 multipl
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,17 @@ class PermutedWeight:
     words: Array
     scales: Array
     """(rows,) float32, ones where the values have none."""
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """Addresses of values, words and scales; bytes of a row tile's values and of its words."""
+        planes = self.values, self.words
+        sizes = (plane.nbytes // max(1, len(plane)) for plane in planes)
+        return (*(address(plane) for plane in (*planes, self.scales)), *sizes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy lies elsewhere."""
+        return {name: value for name, value in self.__dict__.items() if name != "places"}
 
     @property
     def row_tiles(self) -> int:
@@ -149,22 +160,19 @@ def _aligned(array: Array) -> Array:
 def multiply_permuted(weight: PermutedWeight, x: Array, threads: int) -> Array:
     """x: (tokens, K) float32, up to MOST_TOKENS tokens; returns (tokens, rows filled up to 32)."""
     tokens, rows = len(x), weight.row_tiles * _WINDOW
-    y = aligned_empty(tokens * rows).reshape(tokens, rows)
+    y = np.empty((tokens, rows), np.float32)
     if not y.size:
         return y
     windows = _windows(x, weight.columns)
     kernel = permute_kernel(weight.grouping, tokens, weight.stored)
-    groups = weight.groups
-    value_bytes, word_bytes = (part.nbytes // len(part) for part in (weight.values, weight.words))
-    values, words, scales, x_at, y_at = (
-        address(array) for array in (weight.values, weight.words, weight.scales, windows, y)
-    )
+    groups, x_at, y_at, y_stride = weight.groups, address(windows), address(y), 4 * rows
+    values, words, scales, value_bytes, word_bytes = weight.places
 
     def run(part: tuple[int, int]) -> None:
         first, last = part
         kernel(
             last - first, groups, values + first * value_bytes, words + first * word_bytes,
-            scales + 4 * _WINDOW * first, x_at, y_at + 4 * _WINDOW * first, y.strides[0],
+            scales + 4 * _WINDOW * first, x_at, y_at + 4 * _WINDOW * first, y_stride,
         )  # fmt: skip
 
     run_parts(run, bounds(weight.row_tiles, threads))

@@ -24,7 +24,9 @@ def check_threads(threads: int) -> None:
 
 def run_parts(run: Callable[[T], None], parts: Sequence[T]) -> None:
     """`run` on every part at once; returns when all have ended, raises what one raised."""
-    if not parts:
+    if len(parts) == 1:
+        run(parts[0])
+    if len(parts) < 2:
         return
     waiting = [_pool(len(parts) - 1).submit(run, part) for part in parts[:-1]]
     try:

@@ -178,6 +178,91 @@ def test_few_tokens_are_timed_over_copies_of_the_weight(tokens, copies, monkeypa
     assert len(twins) == copies
 
 
+def test_every_library_has_a_weight_of_its_own(monkeypatch):
+    """One that finds the weight in a cache because another has just used it would look faster."""
+    seen = []
+
+    def build(weight, _x, _threads):
+        seen.append(weight)
+        return lambda x: x @ weight.T
+
+    monkeypatch.setattr(dispatched, "linear_builders", lambda: {"a": build, "b": build})
+    set_times(monkeypatch, 2.0, 1.0, "b")
+    x = np.ones((12, 48), np.float32)
+    for axis in (1, 0):
+        seen.clear()
+        packed = packed_weight(axis=axis, shape=(48, 48))
+        layer = Dispatched(packed)
+        np.testing.assert_allclose(layer.matmul(x), reference.matmul(packed, x), rtol=1e-4)
+        assert len(seen) == 2 and not np.shares_memory(*seen)
+        assert all(weight.flags.c_contiguous for weight in seen)
+
+
+def test_contestants_that_are_close_are_timed_again(monkeypatch):
+    rounds = []
+    first = {"sparse": 1.0, "NumPy": 1.1, "torch linear": 1.19, "torch linear, packed by MKL": 1.3}
+
+    def interleaved(contestants, _x, _threads):
+        rounds.append(set(contestants))
+        again = {"sparse": 2.0, "NumPy": 0.9}
+        return {
+            name: first.get(name, 9.0) if len(rounds) == 1 else again.get(name, 1.5)
+            for name in contestants
+        }
+
+    monkeypatch.setattr(dispatched, "_interleaved", interleaved)
+    choice = Dispatched(packed_weight()).choose("matmul", np.ones((9, 48), np.float32))
+    assert rounds[1:] == [{"sparse", "NumPy", "torch linear"}]
+    assert (choice.side, choice.library, choice.sparse_s, choice.dense_s) == (
+        "dense",
+        "NumPy",
+        2,
+        0.9,
+    )
+
+
+def test_a_shape_that_was_seen_needs_no_look_up(monkeypatch):
+    set_times(monkeypatch, 1.0, 2.0)
+    layer = Dispatched(packed_weight())
+    x = np.random.default_rng(1).standard_normal((4, 48)).astype(np.float32)
+    expected = layer.matmul(x)
+    monkeypatch.setattr(layer, "_side", None)
+    np.testing.assert_array_equal(layer.matmul(x), expected)
+    with pytest.raises(TypeError, match="NoneType"):  # another shape, dtype or order in memory
+        layer.matmul(x[:3])
+    monkeypatch.undo()
+    np.testing.assert_array_equal(layer.matmul(np.asfortranarray(x)), expected)
+    np.testing.assert_allclose(layer.matmul(x.astype(np.float64)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numpy_runs_on_so_many_threads_and_no_longer(threads, monkeypatch):
+    """One library, and several, which are all set and restored."""
+    weight, x = np.ones((8, 16), np.float32), np.ones((3, 16), np.float32)
+    for count in (1, 2):
+        counts, log = [5] * count, []
+
+        def pair(i, counts=counts, log=log):
+            return (lambda: counts[i]), lambda n: (log.append(n), counts.__setitem__(i, n))
+
+        settings = tuple(map(pair, range(count)))
+        monkeypatch.setattr(kernels.dense, "_blas_threads", lambda found=settings: found)
+        call = kernels.dense.linear_builders()["NumPy"](weight, x, threads)
+        assert (call(x) == 16).all()
+        assert counts == [5] * count and log == [threads] * count + [5] * count
+
+
+def test_openblas_is_asked_by_its_own_functions():
+    libraries = kernels.dense._numpy_blas()
+    for library, (get, set_) in zip(libraries, kernels.dense._blas_threads(), strict=True):
+        found = library.get_num_threads()
+        assert get() == found
+        set_(found + 1)
+        assert library.get_num_threads() == found + 1
+        library.set_num_threads(found)
+        assert get() == found
+
+
 def test_thread_settings_of_libraries_are_restored(monkeypatch):
     found = torch.get_num_threads()
     blas = [library.get_num_threads() for library in kernels.dense._numpy_blas()]
