@@ -1,6 +1,7 @@
 """The dense side of dispatch: what this process can multiply a whole weight with.
 
-    linear          NumPy; PyTorch's mm and linear, its weight plain, packed by MKL, packed by oneDNN
+    linear          `kernels.cpu.dense`; NumPy; PyTorch's mm; PyTorch's linear, its weight plain, packed by
+                    MKL, packed by oneDNN
     convolution     PyTorch's conv2d, its weight plain and packed by oneDNN, in both memory formats
 
 A builder takes the float32 weight and returns a call, or None where a library is missing or was built
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Dense = Callable[[Array], Array]
+FEW_TOKENS = 16
 Settings = tuple[tuple[Callable[[], int], Callable[[int], Any]], ...]
 """(get, set) the number of threads, of every library."""
 
@@ -31,6 +33,7 @@ Settings = tuple[tuple[Callable[[], int], Callable[[int], Any]], ...]
 def linear_builders() -> dict[str, Callable[[Array, Array, int], Dense | None]]:
     """By name: (weight (out, in), an input (tokens, in), threads) -> y = x W^T."""
     return {
+        "kernels.cpu": _own,
         "NumPy": partial(_numpy, transposed=False),
         "NumPy, transposed weight": partial(_numpy, transposed=True),
         "torch mm, transposed weight": _torch_mm,
@@ -50,6 +53,17 @@ def conv_builders() -> dict[str, Callable[..., Dense | None]]:
             _packed_conv2d, channels_last=True
         ),
     }
+
+
+def _own(weight: Array, x: Array, threads: int) -> Dense | None:
+    """None for so few tokens that packing the weight, which it does anew, is most of its work."""
+    from .cpu.dense import dense_matmul
+    from .cpu.isa import PORTABLE, current
+
+    if current() is PORTABLE or len(x) <= FEW_TOKENS:
+        return None
+    right = weight.T
+    return lambda x: dense_matmul(x, right, threads=threads)
 
 
 def _numpy(weight: Array, _x: Array, threads: int, *, transposed: bool) -> Dense:

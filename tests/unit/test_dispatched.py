@@ -51,10 +51,10 @@ def forbid_timing(monkeypatch):
 @pytest.mark.parametrize("library", ["", *kernels.dense.linear_builders()])
 def test_every_side_gives_the_linear_product(library, axis, monkeypatch):
     packed = packed_weight(axis=axis)
-    x = np.random.default_rng(1).standard_normal((5, 48 if axis == 1 else 32)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((25, 48 if axis == 1 else 32)).astype(np.float32)
     set_times(monkeypatch, *((1, 2) if library == "" else (2, 1)), library)
     layer = Dispatched(packed)
-    for tokens in (5, 3):  # a packed library was packed for five
+    for tokens in (25, 19):  # a packed library was packed for 25
         got, expected = layer.matmul(x[:tokens]), reference.matmul(packed, x[:tokens])
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
     for choice in layer.choices:
