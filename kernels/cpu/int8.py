@@ -33,6 +33,7 @@ from .int8_assembly import (
 from .isa import AVX2, AVX512, PORTABLE, Isa
 from .linear import filled
 from .panels import address, aligned_empty
+from .recycled import borrowed
 from .rows import OPTIONS
 from .tiled import TileShape, tile
 from .workers import bounds, run_parts
@@ -171,42 +172,39 @@ def has_dot_instruction(isa: Isa) -> bool:
 def _multiply_run(
     weight: Int8Weight, x: Array, by_token: Array, y: Array, shape: PanelShape, threads: int
 ) -> None:
-    """Panels of one shape. x, y: whole panels of tokens; by_token: scales and inverses."""
-    panels, size = len(x) // shape.tokens, x.shape[1] * shape.tokens
-    panel = aligned_empty(-(-panels * size // 4))
-    x_at, panel_at, y_at = address(x), address(panel), address(y)
+    """Panels of one shape. x, y: whole panels of tokens; by_token: scales and inverses.
+
+    Threads share the panels where they come out even, else the rows, and then each packs all panels.
+    """
+    panels, groups = len(x) // shape.tokens, weight.rows // GROUP_ROWS
+    size = x.shape[1] * shape.tokens
+    x_bytes, y_bytes = (shape.tokens * side.strides[0] for side in (x, y))
+    x_at, y_at = address(x), address(y)
     scales_at, inverses_at = (address(row) for row in by_token)
-
-    def pack(part: tuple[int, int]) -> None:
-        first, last = part
-        scratch = aligned_empty(SQUARE * shape.tokens)
-        pack_kernel(shape)(
-            last - first, x_at + first * shape.tokens * x.strides[0], x.strides[0], x.shape[1] // SQUARE,
-            inverses_at + 4 * first * shape.tokens, address(scratch), panel_at + first * size,
-        )  # fmt: skip
-
-    groups = weight.rows // GROUP_ROWS
     chunk = max(1, _CHUNK_BYTES * groups // max(1, weight.values.nbytes))
-    tiles_a_group = GROUP_ROWS // TILE_ROWS
-    values, indices, pointers, corrections, row_scales = (
-        address(part)
-        for part in (
-            weight.values, weight.indices, weight.pointers, weight.corrections, weight.row_scales
-        )
-    )  # fmt: skip
+    planes = weight.values, weight.indices, weight.pointers, weight.corrections, weight.row_scales
+    values, indices, pointers, corrections, row_scales = map(address, planes)
+    pack, multiply = pack_kernel(shape), multiply_kernel(shape)
 
-    def multiply(part: tuple[int, int]) -> None:
-        first, last = part
-        scratch = aligned_empty(GROUP_ROWS * shape.tokens)
-        row = 4 * GROUP_ROWS * first
-        multiply_kernel(shape)(
-            last - first, chunk, panels, panel_at, size, values, indices,
-            pointers + 8 * tiles_a_group * first, corrections + row, row_scales + row, scales_at,
-            address(scratch), y_at + row, y.strides[0],
-        )  # fmt: skip
+    def run(part: tuple[int, int, int, int]) -> None:
+        first, last, group, end = part
+        token, row = 4 * shape.tokens * first, 4 * GROUP_ROWS * group
+        words = -(-(last - first) * size // 4)
+        with borrowed(words, max(SQUARE, GROUP_ROWS) * shape.tokens) as (panel, scratch):
+            pack(
+                last - first, x_at + first * x_bytes, x.strides[0], x.shape[1] // SQUARE,
+                inverses_at + token, address(scratch), address(panel),
+            )  # fmt: skip
+            multiply(
+                end - group, chunk, last - first, address(panel), size, values, indices,
+                pointers + 8 * GROUP_ROWS // TILE_ROWS * group, corrections + row, row_scales + row,
+                scales_at + token, address(scratch), y_at + first * y_bytes + row, y.strides[0],
+            )  # fmt: skip
 
-    run_parts(pack, bounds(panels, threads))
-    run_parts(multiply, bounds(groups, threads))
+    if panels % threads == 0:
+        run_parts(run, [(*part, 0, groups) for part in bounds(panels, threads)])
+    else:
+        run_parts(run, [(0, panels, *part) for part in bounds(groups, threads)])
 
 
 @njit(**OPTIONS)

@@ -74,7 +74,7 @@ def _parts(units: int, most: int, unit: int, rows: int, threads: int) -> tuple[P
     widths = panel_widths(units, most)
     if not rows:
         return ()
-    if threads == 1 or len(widths) >= 2 * threads or rows <= ROW_UNIT:
+    if threads == 1 or len(widths) % threads == 0 or len(widths) >= 2 * threads or rows <= ROW_UNIT:
         cuts = bounds(len(widths), threads)
         starts = [0, *accumulate(width * unit for width in widths)]
         return tuple(Part(_runs(widths[a:b], unit, starts[a]), 0, rows) for a, b in cuts)

@@ -19,6 +19,7 @@ from .dot_assembly import MOST_VECTORS, dots_kernel, transpose_kernel
 from .isa import PORTABLE, Isa, current
 from .linear import filled, multiply
 from .panels import address, aligned_empty, from_strips, to_panel
+from .recycled import borrowed
 from .rows import OPTIONS, multiply_rows
 from .tiled import TiledWeight, TileShape, tile
 from .tuned import tile_shape
@@ -162,19 +163,19 @@ def _sampled(direction: _Direction, dy: Array, x: Array, isa: Isa, threads: int)
 
     def run(part: tuple[int, int, int]) -> None:
         number, first, last = part
-        left, right = (aligned_empty(side.shape[1] * block) for side in (dy, x))
-        for token in range(first * block, min(last * block, len(x)), block):
-            vectors = min(block, len(x) - token) // isa.lanes
-            stride = 4 * vectors * isa.lanes
-            for side, lines in ((dy, left), (x, right)):
-                transpose_kernel(isa.lanes)(
-                    vectors, side.shape[1] // isa.lanes, address(side) + token * side.strides[0],
-                    side.strides[0], address(lines), stride,
+        with borrowed(*(side.shape[1] * block for side in (dy, x))) as (left, right):
+            for token in range(first * block, min(last * block, len(x)), block):
+                vectors = min(block, len(x) - token) // isa.lanes
+                stride = 4 * vectors * isa.lanes
+                for side, lines in ((dy, left), (x, right)):
+                    transpose_kernel(isa.lanes)(
+                        vectors, side.shape[1] // isa.lanes, address(side) + token * side.strides[0],
+                        side.strides[0], address(lines), stride,
+                    )  # fmt: skip
+                dots_kernel(vectors, isa.lanes)(
+                    rows, pointers, columns, address(left), stride, address(right), stride,
+                    address(found) + number * found.strides[0],
                 )  # fmt: skip
-            dots_kernel(vectors, isa.lanes)(
-                rows, pointers, columns, address(left), stride, address(right), stride,
-                address(found) + number * found.strides[0],
-            )  # fmt: skip
 
     run_parts(run, [(number, *part) for number, part in enumerate(parts)])
     total: Array = found[0] if len(found) == 1 else found.sum(axis=0)
