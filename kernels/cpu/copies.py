@@ -7,6 +7,7 @@ in the cache; any other is packed and then prepared, with the same result of eve
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import lcm
 
 import numpy as np
@@ -16,11 +17,12 @@ from cosparse.spec.dtypes import Array
 from cosparse.spec.layout import Layout
 
 from .isa import Isa, current
+from .objects import Kernel
 from .pack import pack_kernel, pack_weight, selection_of
 from .pack_assembly import Selection, Target, lanes_at_once
-from .panels import address, aligned_empty
+from .panels import address
 from .prepared import PreparedWeight, prepare
-from .recycled import recycle, recycled_empty
+from .recycled import borrowed, recycle, recycled_empty
 from .tiled import ROW_ALIGNMENT, TiledWeight, TileShape
 from .tuned import tile_shape
 
@@ -51,8 +53,8 @@ def step_copies(
 
     weight: as `pack_weight` takes it. Raises what `pack_weight` raises.
     """
-    ways = _directions(weight, pattern, axes, select_dtype) if conv_groups == 1 else None
-    if ways is None:
+    plans = _plans(weight, pattern, axes, select_dtype) if conv_groups == 1 else None
+    if plans is None:
         return tuple(
             prepare(
                 pack_weight(
@@ -61,73 +63,74 @@ def step_copies(
             )
             for axis in axes
         )
-    unit = max(way.unit for way in ways)
-    rows = max(unit, PANEL_BYTES // weight.strides[0] // unit * unit)
-    for first in range(0, len(weight), rows):
-        last = min(first + rows, len(weight))
-        for way in ways:
-            way.pack(address(weight), weight.strides[0], first, last)
-    return tuple(way.copy for way in ways)
+    copies = [_begun(plan) for plan in plans]
+    source = address(weight)
+    places = [(address(copy.tiles.values), address(copy.tiles.indices)) for copy in copies]
+    with borrowed(max(plan.scratch for plan in plans)) as (scratch,):
+        scratch_at = address(scratch)
+        for panel in range(len(plans[0].panels)):
+            for plan, (values, indices) in zip(plans, places, strict=True):
+                for call in plan.panels[panel]:
+                    plan.kernel(
+                        source + call.source, plan.stride, call.groups, call.blocks, scratch_at,
+                        values + call.values, plan.value_bytes, call.values_run,
+                        indices + call.indices, plan.index_bytes, call.indices_run,
+                    )  # fmt: skip
+    return tuple(copies)
 
 
-class _Direction:
-    """One direction of a weight on its way into tiles.
+@dataclass(frozen=True)
+class _Call:
+    """One call of a packing kernel; places in bytes from the start of the arrays."""
 
-    What calls need is worked out once: a weight takes a hundred of them, of a few microseconds each.
-    """
-
-    def __init__(self, layout: Layout, selection: Selection, shape: TileShape, isa: Isa) -> None:
-        self._turned = layout.axis == 1
-        self._m, self._k_tile, self._rows = selection.m, shape.k_tile, shape.rows
-        self._width = lanes_at_once(selection, isa.lanes)
-        depth, self._lanes = layout.reduction, layout.lanes
-        self._counts = [min(shape.k_tile, depth - first) for first in range(0, depth, shape.k_tile)]
-        kept = [count // selection.m * selection.n for count in self._counts]
-        self._steps = [-(-one // shape.unroll) * shape.unroll for one in kept]
-        tiles = _empty_tiles(layout, shape, self._steps, kept)
-        self.copy = StepCopy(layout, tiles)
-        recycle(self.copy, tiles.values, tiles.indices)
-        self._starts = tiles.pointers[:, 0].tolist()
-        self._values, self._indices = address(tiles.values), address(tiles.indices)
-        self._value_bytes = 4 * shape.rows
-        self._index_bytes = shape.indices_a_step * tiles.indices.itemsize
-        self._scratch = aligned_empty(shape.k_tile * self._width if self._turned else 1)
-        target = Target(shape.rows, shape.index_bits, absolute=True)
-        self._kernel = pack_kernel(selection, target, isa.lanes, transposed=self._turned)
-
-    @property
-    def unit(self) -> int:
-        """Rows of the weight that are packed at once: a block of lanes for FF, a k tile for BP."""
-        return self._width if self._turned else self._k_tile
-
-    def pack(self, weight: int, stride: int, first: int, last: int) -> None:
-        """Rows first to last of the weight, multiples of `unit` or its end. weight: its address."""
-        if self._turned:
-            at = weight + first * stride
-            for number, count in enumerate(self._counts):
-                self._call(number, at, stride, count, first, last - first)
-                at += 4 * count
-            return
-        for number in range(first // self._k_tile, -(-last // self._k_tile)):
-            at = weight + number * self._k_tile * stride
-            self._call(number, at, stride, self._counts[number], 0, self._lanes)
-
-    def _call(
-        self, number: int, source: int, stride: int, count: int, lane: int, lanes: int
-    ) -> None:
-        """`count` K positions of k tile `number` and `lanes` lanes from lane `lane` on."""
-        steps = self._steps[number]
-        step = self._starts[number] + steps * (lane // self._rows)
-        self._kernel(
-            source, stride, count // self._m, lanes // self._width, address(self._scratch),
-            self._values + step * self._value_bytes, self._value_bytes, self._value_bytes * steps,
-            self._indices + step * self._index_bytes, self._index_bytes, self._index_bytes * steps,
-        )  # fmt: skip
+    source: int
+    groups: int
+    blocks: int
+    values: int
+    values_run: int
+    indices: int
+    indices_run: int
 
 
-def _directions(
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """How every weight of a layout is packed in one direction: a step only makes the calls."""
+
+    layout: Layout
+    shape: TileShape
+    kernel: Kernel
+    stride: int
+    value_bytes: int
+    index_bytes: int
+    scratch: int
+    """float32 that the kernel needs."""
+    pointers: Array
+    """Those of the tiles."""
+    steps: int
+    fillers: tuple[tuple[int, int], ...]
+    """Runs of steps, of which some fill up tiles."""
+    panels: tuple[tuple[_Call, ...], ...]
+    """Calls for each panel of rows."""
+
+
+def _begun(plan: _Plan) -> StepCopy:
+    """A copy with nothing but what fills up its tiles."""
+    shape = plan.shape
+    values = recycled_empty(plan.steps * shape.rows)
+    flat = recycled_empty(plan.steps * shape.indices_a_step, f"u{shape.index_bits // 8}")
+    indices = flat.reshape(-1, shape.indices_a_step)
+    for first, last in plan.fillers:
+        values[first * shape.rows : last * shape.rows] = 0
+        indices[first:last] = shape.k_tile
+    tiles = TiledWeight(shape, plan.layout.reduction, plan.pointers, values, indices)
+    copy = StepCopy(plan.layout, tiles)
+    recycle(copy, values, indices)
+    return copy
+
+
+def _plans(
     weight: Array, pattern: Pattern, axes: tuple[int, ...], select_dtype: str
-) -> list[_Direction] | None:
+) -> list[_Plan] | None:
     """None where some direction has to be packed and prepared."""
     isa = current()
     plain = weight.ndim == 2 and weight.dtype == np.float32 and weight.strides[1] == weight.itemsize
@@ -137,12 +140,68 @@ def _directions(
     if selection is None:
         return None
     cuts = [
-        (layout, tile_shape(selection.v, selection.n / selection.m, isa))
-        for layout in (Layout(weight.shape, a) for a in axes)
+        (Layout(weight.shape, a), tile_shape(selection.v, selection.n / selection.m, isa))
+        for a in axes
     ]
     if not all(_fills_blocks(layout, selection, shape, isa) for layout, shape in cuts):
         return None
-    return [_Direction(layout, selection, shape, isa) for layout, shape in cuts]
+    unit = max(_unit(layout, selection, shape, isa) for layout, shape in cuts)
+    rows = max(unit, PANEL_BYTES // weight.strides[0] // unit * unit)
+    return [_plan(layout, selection, shape, isa, weight.strides[0], rows) for layout, shape in cuts]
+
+
+def _unit(layout: Layout, selection: Selection, shape: TileShape, isa: Isa) -> int:
+    """Rows of the weight that are packed at once: a block of lanes for FF, a k tile for BP."""
+    return lanes_at_once(selection, isa.lanes) if layout.axis == 1 else shape.k_tile
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    layout: Layout, selection: Selection, shape: TileShape, isa: Isa, stride: int, rows: int
+) -> _Plan:
+    """For panels of `rows` rows of the weight, which lie `stride` bytes apart."""
+    turned, depth, lanes = layout.axis == 1, layout.reduction, layout.lanes
+    counts = [min(shape.k_tile, depth - first) for first in range(0, depth, shape.k_tile)]
+    kept = [count // selection.m * selection.n for count in counts]
+    steps = [-(-one // shape.unroll) * shape.unroll for one in kept]
+    starts = np.concatenate([[0], np.cumsum(steps)]) * (lanes // shape.rows)
+    width = lanes_at_once(selection, isa.lanes)
+    value_bytes, index_bytes = 4 * shape.rows, shape.indices_a_step * shape.index_bits // 8
+
+    def call(number: int, lane: int, count: int) -> _Call:
+        """K tile `number` of `count` lanes from lane `lane` on."""
+        step = int(starts[number]) + steps[number] * (lane // shape.rows)
+        k = number * shape.k_tile
+        return _Call(
+            lane * stride + 4 * k if turned else k * stride + 4 * lane,
+            counts[number] // selection.m, count // width,
+            step * value_bytes, steps[number] * value_bytes,
+            step * index_bytes, steps[number] * index_bytes,
+        )  # fmt: skip
+
+    def panel(first: int, last: int) -> tuple[_Call, ...]:
+        if turned:
+            return tuple(call(number, first, last - first) for number in range(len(counts)))
+        numbers = range(first // shape.k_tile, -(-last // shape.k_tile))
+        return tuple(call(number, 0, lanes) for number in numbers)
+
+    size = lanes if turned else depth
+    target = Target(shape.rows, shape.index_bits, absolute=True)
+    pointers = starts[:-1, None] + np.outer(steps, np.arange(lanes // shape.rows + 1))
+    filled = [number for number, used in enumerate(kept) if steps[number] != used]
+    return _Plan(
+        layout=layout,
+        shape=shape,
+        kernel=pack_kernel(selection, target, isa.lanes, transposed=turned),
+        stride=stride,
+        value_bytes=value_bytes,
+        index_bytes=index_bytes,
+        scratch=shape.k_tile * width if turned else 1,
+        pointers=pointers.astype(np.int64),
+        steps=int(starts[-1]),
+        fillers=tuple((int(starts[number]), int(starts[number + 1])) for number in filled),
+        panels=tuple(panel(first, min(first + rows, size)) for first in range(0, size, rows)),
+    )
 
 
 def _fills_blocks(layout: Layout, selection: Selection, shape: TileShape, isa: Isa) -> bool:
@@ -156,21 +215,3 @@ def _fills_blocks(layout: Layout, selection: Selection, shape: TileShape, isa: I
     return (
         whole and shared and tiles and depth > 0 and depth % isa.lanes == depth % selection.m == 0
     )
-
-
-def _empty_tiles(
-    layout: Layout, shape: TileShape, steps: list[int], kept: list[int]
-) -> TiledWeight:
-    """Only what fills up tiles is written. steps, kept: of every k tile, with and without that."""
-    row_tiles = layout.lanes // shape.rows
-    starts = np.concatenate([[0], np.cumsum(steps)]) * row_tiles
-    values = recycled_empty(int(starts[-1]) * shape.rows)
-    flat = recycled_empty(int(starts[-1]) * shape.indices_a_step, f"u{shape.index_bits // 8}")
-    indices = flat.reshape(-1, shape.indices_a_step)
-    for number, (filled, used) in enumerate(zip(steps, kept, strict=True)):
-        if filled != used:
-            part = slice(int(starts[number]), int(starts[number + 1]))
-            values[part.start * shape.rows : part.stop * shape.rows] = 0
-            indices[part] = shape.k_tile
-    pointers = starts[:-1, None] + np.outer(steps, np.arange(row_tiles + 1))
-    return TiledWeight(shape, layout.reduction, pointers.astype(np.int64), values, indices)
