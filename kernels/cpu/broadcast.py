@@ -3,11 +3,11 @@
 One call multiplies a tiled weight (`tiled.TiledWeight`) by panels of `columns` vectors of tokens:
 
     pack      x (tokens, K)       -> panel [k tile][k][token], a row of zeros after every k tile
-    multiply  for a chunk of rows, a panel, a k tile: scratch [row][token] += weight tile * panel tile
+    multiply  for a chunk of rows, a group of panels, a k tile, a panel: scratch [row][token] += tile * tile
     unpack    scratch [row][token] -> y (tokens, rows)
 
 A k tile of the panel stays in the first-level cache where every row has its own columns, the results of a
-chunk and a panel in the second-level cache. Sums stay in registers over a whole weight tile. Both transposes
+chunk and a group in the second-level cache. Sums stay in registers over a whole weight tile. Both transposes
 go through squares of registers. Entries that fill up a tile have value 0 and meet the row of zeros.
 """
 
@@ -20,10 +20,10 @@ from .objects import Kernel, load_kernel
 from .tiled import TileShape
 
 ARGUMENTS = (
-    "panels", "x", "x_stride", "k_blocks", "panel", "values", "indices", "pointers", "pointer_stride",
-    "row_tiles", "chunk_tiles", "k_tiles", "scratch", "y", "y_stride",
+    "panels", "group", "x", "x_stride", "k_blocks", "panel", "values", "indices", "pointers",
+    "pointer_stride", "row_tiles", "chunk_tiles", "k_tiles", "scratch", "y", "y_stride",
 )  # fmt: skip
-"""Addresses, strides in bytes, and counts: panels of this width, K in vectors of lanes, tiles."""
+"""Addresses, strides in bytes, and counts: panels of this width, of a group, K in vectors of lanes, tiles."""
 
 
 LINE_BYTES = 64
@@ -149,9 +149,13 @@ class _Writer:
         ]
 
     def driver(self) -> _Function:
-        """Pack all panels; multiply every chunk of rows by every panel, k tile by k tile, and unpack."""
+        """Pack all panels; multiply every chunk of rows by every group of panels, k tile by k tile; unpack.
+
+        A k tile of the chunk's weight meets the panels of a group while it is in the second-level cache.
+        """
         e, shape = Emitter(self.lanes), self.shape
         panel_bytes = e.mul("%k_tiles", self.panel_tile_bytes)
+        scratch_bytes = e.mul("%chunk_tiles", shape.rows * self.row_bytes)
         x_bytes = e.mul("%x_stride", self.columns * self.lanes)
         y_bytes = e.mul("%y_stride", self.columns * self.lanes)
 
@@ -164,25 +168,37 @@ class _Writer:
             left = e.let(f"sub i64 %row_tiles, {e.mul(index, '%chunk_tiles')}")
             tiles = _smaller(e, left, "%chunk_tiles")
 
-            def call(name: str, panel: Value, pointers: Value) -> None:
-                listed = (panel, "%values", "%indices", pointers, tiles, "%scratch")
-                e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
-
-            def one_panel(_: Value, at: list[Value]) -> list[Value]:
+            def group(number: Value, at: list[Value]) -> list[Value]:
                 panel, y = at
+                left = e.let(f"sub i64 %panels, {e.mul(number, '%group')}")
+                panels = _smaller(e, left, "%group")
+
+                def multiply(name: str, panel: Value, pointers: Value) -> None:
+                    def one_panel(_: Value, at: list[Value]) -> list[Value]:
+                        listed = (at[0], "%values", "%indices", pointers, tiles, at[1])
+                        e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
+                        return [e.add(at[0], panel_bytes), e.add(at[1], scratch_bytes)]
+
+                    e.loop(panels, [("i64", panel), ("i64", "%scratch")], one_panel)
 
                 def further(_: Value, at: list[Value]) -> list[Value]:
                     panel = e.add(at[0], self.panel_tile_bytes)
                     pointers = e.add(at[1], "%pointer_stride")
-                    call("more_tiles", panel, pointers)
+                    multiply("more_tiles", panel, pointers)
                     return [panel, pointers]
 
-                call("first_tiles", panel, pointers)
-                e.loop(e.add("%k_tiles", -1), [("i64", panel), ("i64", pointers)], further)
-                self._unpack(e, tiles, "%scratch", y)
-                return [e.add(panel, panel_bytes), e.add(y, y_bytes)]
+                def unpack(_: Value, at: list[Value]) -> list[Value]:
+                    self._unpack(e, tiles, *at)
+                    return [e.add(at[0], scratch_bytes), e.add(at[1], y_bytes)]
 
-            e.loop("%panels", [("i64", "%panel"), ("i64", y)], one_panel)
+                multiply("first_tiles", panel, pointers)
+                e.loop(e.add("%k_tiles", -1), [("i64", panel), ("i64", pointers)], further)
+                _, y = e.loop(panels, [("i64", "%scratch"), ("i64", y)], unpack)
+                return [e.add(panel, e.mul(panel_bytes, "%group")), y]
+
+            rounded = e.add(e.add("%panels", "%group"), -1)
+            groups = e.let(f"udiv i64 {rounded}, %group")
+            e.loop(groups, [("i64", "%panel"), ("i64", y)], group)
             chunk_bytes = e.mul("%chunk_tiles", 4 * shape.rows)
             return [e.add(pointers, e.mul("%chunk_tiles", 8)), e.add(y, chunk_bytes)]
 

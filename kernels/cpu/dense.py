@@ -26,8 +26,8 @@ from .dense_assembly import (
 )
 from .isa import AVX512, PORTABLE, Isa, current
 from .objects import Kernel, load_kernel
-from .panels import address, aligned_empty
-from .recycled import borrowed
+from .panels import address
+from .recycled import borrowed, lent_results
 from .workers import bounds, check_threads, run_parts
 
 _DEPTHS = {True: 512, False: 384}
@@ -55,7 +55,7 @@ def dense_matmul(a: Array, b: Array, *, threads: int = 1) -> Array:
             result: Array = a @ b
         return result
     a, b = _readable(a), _readable(b)
-    c = aligned_empty(rows * columns).reshape(rows, columns)
+    c = lent_results(rows, columns)
 
     def some_rows(cut: tuple[int, int]) -> None:
         _multiply(a[slice(*cut)], b, c[slice(*cut)], isa)

@@ -14,11 +14,13 @@ from cosparse.spec.dtypes import Array
 from .broadcast import Streams, broadcast_kernel
 from .isa import Isa
 from .panels import address, aligned_empty
-from .recycled import borrowed
+from .recycled import borrowed, lent_results
 from .row_lanes import SQUARE, TOKEN_STEP, multiply_kernel, pack_kernel
 from .tiled import TiledWeight, TileShape
 from .workers import bounds, run_parts
 
+_SCRATCH_BYTES = 512 << 10
+"""Sums of a chunk of rows that stay in the second-level cache between k tiles."""
 _CHUNK_BYTES, _MOST_CHUNK_ROWS = 3 << 20, 1024
 _STRETCH_BYTES = 1 << 20
 """Values of a weight that meet all panels while they stay in the second-level cache."""
@@ -95,7 +97,7 @@ def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     """Tokens in the lanes: one call for all panels of a width packs, multiplies and unpacks."""
     shape, lanes = weight.shape, isa.lanes
     x = filled(x, lanes, lanes)
-    y = _results(len(x), weight.rows)
+    y = lent_results(len(x), weight.rows)
     x_at, x_stride, y_at, y_stride = address(x), x.strides[0], address(y), y.strides[0]
     pointers, pointer_stride = address(weight.pointers), weight.pointers.strides[0]
     values, indices = address(weight.values), address(weight.indices)
@@ -104,14 +106,15 @@ def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     def run(part: Part) -> None:
         tokens = max(one.tokens * one.panels for one in part.runs)
         widest = max(one.tokens for one in part.runs)
-        sizes = weight.k_tiles * (shape.k_tile + 1) * tokens, chunk * widest
+        group = max(1, _SCRATCH_BYTES // (4 * chunk * widest))
+        sizes = weight.k_tiles * (shape.k_tile + 1) * tokens, chunk * widest * group
         streams = Streams(4 * sizes[0] > _CACHED_BYTES, y.nbytes > _CACHED_BYTES)
         with borrowed(*sizes) as (panel, scratch):
             panel_at, scratch_at = address(panel), address(scratch)
             for one in part.runs:
                 kernel = broadcast_kernel(shape, one.tokens // lanes, lanes, streams)
                 kernel(
-                    one.panels, x_at + one.first * x_stride, x_stride, x.shape[1] // lanes, panel_at,
+                    one.panels, group, x_at + one.first * x_stride, x_stride, x.shape[1] // lanes, panel_at,
                     values, indices, pointers + 8 * (part.first // shape.rows), pointer_stride,
                     (part.end - part.first) // shape.rows, chunk // shape.rows, weight.k_tiles,
                     scratch_at, y_at + one.first * y_stride + 4 * part.first, y_stride,
@@ -125,7 +128,7 @@ def _across(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
     """Rows in the lanes: pack all panels, then multiply a stretch of rows by each of them."""
     shape, vectors = weight.shape, weight.shape.rows // isa.lanes
     x = filled(x, TOKEN_STEP, SQUARE)
-    y = _results(len(x), weight.rows)
+    y = lent_results(len(x), weight.rows)
     most = max(1, isa.accumulators // vectors // TOKEN_STEP)
     packed = aligned_empty(x.size)
     stretch = _stretch(weight)
@@ -158,8 +161,8 @@ def _across(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
 def _chunk_rows(weight: TiledWeight) -> int:
     """Rows of a chunk, in multiples of ROW_UNIT: their values and indices fill _CHUNK_BYTES.
 
-    More than a second-level cache holds: values stream from behind it in order, while every k tile of a
-    panel is fetched out of order, and the more rows meet it the better.
+    More than a second-level cache holds: a k tile of them meets a group of panels at once, and the more rows
+    meet a k tile of a panel, which is fetched out of order, the better.
     """
     row_bytes = (weight.values.nbytes + weight.indices.nbytes) // max(1, weight.rows)
     rows = _CHUNK_BYTES // max(1, row_bytes) // ROW_UNIT * ROW_UNIT
@@ -171,10 +174,6 @@ def _stretch(weight: TiledWeight) -> int:
     row_bytes = max(1, weight.values.nbytes // max(1, weight.rows))
     tiles = max(1, _STRETCH_BYTES // row_bytes // weight.shape.rows)
     return tiles * weight.shape.rows
-
-
-def _results(tokens: int, rows: int) -> Array:
-    return aligned_empty(tokens * rows).reshape(tokens, rows)
 
 
 def filled(x: Array, token_unit: int, column_unit: int) -> Array:
