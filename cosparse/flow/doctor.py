@@ -78,7 +78,8 @@ def _vector_unit() -> Check:
     from kernels.cpu import isa
 
     unit = isa.available_isas()[0]
-    return Check(name, purpose, unit is not isa.PORTABLE, unit.name, install)
+    told = f"{unit.name}, INT8 by vpdpbusd" if isa.has_dot_instruction(unit) else unit.name
+    return Check(name, purpose, unit is not isa.PORTABLE, told, install)
 
 
 def _cpu_choices() -> Check:

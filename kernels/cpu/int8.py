@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from numba import njit
 
@@ -30,7 +29,7 @@ from .int8_assembly import (
     multiply_kernel,
     pack_kernel,
 )
-from .isa import AVX2, AVX512, PORTABLE, Isa
+from .isa import AVX2, AVX512, PORTABLE, Isa, has_dot_instruction
 from .linear import filled
 from .panels import address, aligned_empty
 from .recycled import borrowed
@@ -158,15 +157,6 @@ def panel_shapes(isa: Isa, *, instruction: bool | None = None) -> tuple[PanelSha
         instruction = has_dot_instruction(isa)
     shapes = ((lanes, 4, rows), (lanes, 1, 4), (4, 1, 4))
     return tuple(PanelShape(*one, instruction=instruction) for one in shapes)
-
-
-@lru_cache
-def has_dot_instruction(isa: Isa) -> bool:
-    """Whether this processor multiplies bytes in vectors of `isa` (AVX512-VNNI, AVX-VNNI)."""
-    features: dict[str, bool] = llvm.get_host_cpu_features()
-    if features.get("avx512vnni", False) and features.get("avx512vl", False):
-        return True
-    return isa is AVX2 and features.get("avxvnni", False)
 
 
 def _multiply_run(

@@ -60,3 +60,14 @@ def available_isas() -> tuple[Isa, ...]:
     except RuntimeError:  # LLVM does not know this processor
         return (PORTABLE,)
     return tuple(isa for isa in ISAS.values() if all(found.get(f, False) for f in isa.features))
+
+
+@lru_cache
+def has_dot_instruction(isa: Isa) -> bool:
+    """Whether this processor multiplies bytes in vectors of `isa` (AVX512-VNNI, AVX-VNNI)."""
+    if isa is PORTABLE:
+        return False
+    features: dict[str, bool] = llvm.get_host_cpu_features()
+    if features.get("avx512vnni", False) and features.get("avx512vl", False):
+        return True
+    return isa is AVX2 and features.get("avxvnni", False)
