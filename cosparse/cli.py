@@ -145,10 +145,11 @@ def cosim(
     accelerator: Annotated[
         str | None,
         typer.Option(
-            "--accelerator",
-            "--preset",
             help="Preset, such as sat-4x4, or YAML file in place of the scenario's accelerator.",
         ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="The same as --accelerator; expects one of the two.")
     ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Batch in place of the scenario's.")
@@ -177,23 +178,37 @@ def cosim(
 ) -> None:
     """Run a training step's programs on the RTL; compare every byte and cycle with the simulator."""
     from cosparse.flow import console
-    from cosparse.flow.cosim import Selection, cosimulate_target
+    from cosparse.flow.cosim import Interrupted, Selection, cosimulate_target
+    from cosparse.spec import InputError
 
+    if accelerator is not None and preset is not None:
+        raise InputError(
+            f"expected --accelerator or --preset, got both ('{accelerator}' and '{preset}')"
+        )
     chosen = tuple(name.strip() for name in (layers or "").split(",") if name.strip())
-    section = cosimulate_target(
-        target,
-        accelerator,
-        Selection(products=chosen, seconds=limit, seed=seed, vcd=vcd),
-        batch=batch,
-        random=random,
-        trust=trust,
-        reporter=reporter(json),
-    )
+    interrupted = False
+    try:
+        section = cosimulate_target(
+            target,
+            accelerator or preset,
+            Selection(products=chosen, seconds=limit, seed=seed, vcd=vcd),
+            batch=batch,
+            random=random,
+            trust=trust,
+            reporter=reporter(json),
+        )
+    except Interrupted as interrupt:
+        section, interrupted = interrupt.section, True
     if json:
         print_json(section)
     else:
         console.print_cosimulation(section)
-    if section["different"] or not section["layers"]:
+    if interrupted:
+        compared, missing = len(section["layers"]), len(section["left_out"])
+        print(f"interrupted; {compared} programs compared, {missing} not run", file=sys.stderr)
+        raise typer.Exit(130)
+    no_waves = any(row.get("vcd_error") for row in section["layers"])
+    if section["different"] or no_waves or not section["layers"]:
         raise typer.Exit(1)
 
 
@@ -415,9 +430,10 @@ def main() -> None:
         label = "error" if "\n" not in str(error) else "errors"
         print(f"{label}: {error}" if label == "error" else str(error), file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; finished trainings are kept and reused", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:  # Typer ends by itself, and without a word after Ctrl-C
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            print("interrupted; what was finished is kept and reused", file=sys.stderr)
+        raise
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`head`) has gone; there is nothing to tell it
         sys.exit(1)

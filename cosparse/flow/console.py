@@ -54,7 +54,8 @@ def print_cosimulation(section: dict[str, Any]) -> None:
         for line in row["differences"]:
             print(f"  {line}")
         if "vcd" in row:
-            print(f"waves of {row['name']}:{row['phase']}: {row['vcd']}")
+            waves = row["vcd"] or f"none: {row['vcd_error']}"
+            print(f"waves of {row['name']}:{row['phase']}: {waves}")
     print()
     for left in section["left_out"]:
         print(f"not run: {left['name']}:{left['phase']}: {left['why']}")

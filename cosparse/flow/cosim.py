@@ -4,8 +4,8 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
@@ -15,12 +15,19 @@ from typing import Any
 import numpy as np
 
 from algos.sparsified import Sparsified
-from cosparse.spec import NM, Gemm, InputError, RunError, Workload
+from cosparse.spec import Dense, Gemm, InputError, RunError, Workload
+from cosparse.spec.dtypes import Array
 from cosparse.spec.errors import MissingToolError, unknown_name
 from hwsim.compile.images import Operand
 from hwsim.config import AcceleratorConfig
 from hwsim.cosim import find_toolchain
-from hwsim.cosim.accelerator import Case, accelerator_design, rtl_parameters, run_programs
+from hwsim.cosim.accelerator import (
+    Case,
+    RtlResult,
+    accelerator_design,
+    rtl_parameters,
+    run_programs,
+)
 from hwsim.cosim.law import Verdict, judge
 from hwsim.cosim.layers import (
     MAX_BYTES,
@@ -33,6 +40,7 @@ from hwsim.cosim.layers import (
 )
 from hwsim.cosim.session import Session
 from hwsim.cosim.toolchain import cocotb_version
+from hwsim.program import Program
 
 from .imported import READERS, ImportOptions, read_steps
 from .lower import lower_all
@@ -50,6 +58,15 @@ LONGEST_STEM = 120
 """Characters of a file of waves that come from a product's name."""
 OUT_OF_TIME = "the time limit"
 OUT_OF_CYCLES = "the limit of cycles"
+INTERRUPTED = "interrupted"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C between or within programs. section: what `cosimulate` returns, of what ended before."""
+
+    def __init__(self, section: dict[str, Any]) -> None:
+        super().__init__(INTERRUPTED)
+        self.section = section
 
 
 @dataclass(frozen=True)
@@ -85,9 +102,9 @@ def weights_of(sparsified: Sparsified) -> Weights:
         name = gemm.rhs.tensor
         if name not in parameters:
             return None
-        if isinstance(gemm.rhs.pattern, NM):
-            return sparsified.pack(name, gemm.phase)
-        return parameters[name].detach().cpu().float().numpy().astype(np.float16)
+        if isinstance(gemm.rhs.pattern, Dense):
+            return parameters[name].detach().cpu().float().numpy().astype(np.float16)
+        return sparsified.pack(name, gemm.phase)
 
     return weights
 
@@ -157,7 +174,7 @@ def cosimulate(
     """Run the programs of a step on the RTL and compare each. Returns the "rtl" section of a result.
 
     Raises ConfigError for a configuration without RTL, MissingToolError, InputError for a product that
-    does not exist and for a folder of waves that cannot be made.
+    does not exist and for a folder of waves that cannot be made, Interrupted with what was compared.
     """
     wanted, reporter = selection or Selection(), reporter or Reporter()
     tools = check_rtl(config)
@@ -166,15 +183,29 @@ def cosimulate(
     reporter.stage(f"compiling the step for {config.name}")
     found = list(step_programs(workload, config, weights, wanted.seed))
     chosen, left_out = _choose(found, wanted)
-    rows = list(_run(chosen, config, wanted.seconds, reporter)) if chosen else []
-    if wanted.vcd is not None:
-        files = wave_files([program.key for program in chosen])
-        for program, row, file in zip(chosen, rows, files, strict=False):
-            if wanted.products or not row["equal"]:
-                reporter.stage(f"running {program.key} again for its waves")
-                row["vcd"] = _write_waves(program, config, wanted.vcd / file)
-    late = chosen[len(rows) :]
-    left_out += [LeftOut(program.name, program.phase, OUT_OF_TIME) for program in late]
+    rows: list[dict[str, Any]] = []
+    try:
+        if chosen:
+            rows.extend(_run(chosen, config, wanted.seconds, reporter))  # an interrupt loses none
+        if wanted.vcd is not None:
+            _add_waves(chosen, rows, config, wanted, wanted.vcd, reporter)
+    except KeyboardInterrupt as interrupt:
+        late = _left_over(chosen[len(rows) :], INTERRUPTED)
+        raise Interrupted(_section(config, tools, rows, left_out + late)) from interrupt
+    late = _left_over(chosen[len(rows) :], OUT_OF_TIME)
+    return _section(config, tools, rows, left_out + late)
+
+
+def _left_over(programs: Sequence[LayerProgram], why: str) -> list[LeftOut]:
+    return [LeftOut(program.name, program.phase, why) for program in programs]
+
+
+def _section(
+    config: AcceleratorConfig,
+    tools: dict[str, str],
+    rows: list[dict[str, Any]],
+    left_out: Sequence[LeftOut],
+) -> dict[str, Any]:
     return {
         "accelerator": config.to_mapping(),
         "tools": tools,
@@ -273,8 +304,7 @@ def _run(
         for done, program in enumerate(chosen, start=1):
             if not budget.has_room(program.cycles):
                 return
-            with budget.spent_on(program.cycles):
-                verdict = _verdict(program, config, session)
+            verdict = _verdict(program, config, budget.timed(session.result, program.cycles))
             yield _row(program, verdict)
             task.update(done, program.key)
 
@@ -285,33 +315,45 @@ def _build_text(config: AcceleratorConfig) -> str:
     return f"building the RTL of {config.name}, kept for the next run{large}"
 
 
+Execute = Callable[[Program, Array], RtlResult]
+
+
 class _Budget:
-    """Wall time for programs. The first one always has room; the best pace so far judges the others."""
+    """Seconds of simulation alone: what is compiled or compared beside it takes no program's place.
+
+    The first program always has room; the best pace so far judges the others.
+    """
 
     def __init__(self, seconds: float | None) -> None:
-        self._end = math.inf if seconds is None else time.monotonic() + seconds
-        self._seconds_a_cycle = math.inf
+        self._left = math.inf if seconds is None else seconds
+        self._seconds_a_cycle: float | None = None
 
     def has_room(self, cycles: int) -> bool:
         """Whether a program of so many cycles ends in time."""
-        if math.isinf(self._seconds_a_cycle):
-            return True
-        return time.monotonic() + cycles * self._seconds_a_cycle < self._end
+        pace = self._seconds_a_cycle
+        return pace is None or cycles * pace < self._left
 
-    @contextmanager
-    def spent_on(self, cycles: int) -> Iterator[None]:
-        """Measure the pace."""
-        begin = time.monotonic()
-        yield
-        pace = (time.monotonic() - begin) / max(cycles, 1)
-        self._seconds_a_cycle = min(self._seconds_a_cycle, pace)
+    def timed(self, execute: Execute, cycles: int) -> Execute:
+        """The same, for a program of so many cycles; its time is taken."""
+
+        def execute_timed(program: Program, image: Array) -> RtlResult:
+            begin = time.monotonic()
+            result = execute(program, image)
+            spent = time.monotonic() - begin
+            self._left -= spent
+            pace = spent / max(cycles, 1)
+            best = self._seconds_a_cycle
+            self._seconds_a_cycle = pace if best is None else min(best, pace)
+            return result
+
+        return execute_timed
 
 
-def _verdict(program: LayerProgram, config: AcceleratorConfig, session: Session) -> Verdict:
+def _verdict(program: LayerProgram, config: AcceleratorConfig, execute: Execute) -> Verdict:
     made, image = program.make()
     job = (config, made, image)
     try:
-        return judge(job, session.result(made, image))
+        return judge(job, execute(made, image))
     except RunError as error:
         return Verdict(program.cycles, 0, 0, {}, (str(error),))
 
@@ -356,15 +398,39 @@ def wave_files(keys: Sequence[str]) -> list[str]:
     return files
 
 
-def _write_waves(program: LayerProgram, config: AcceleratorConfig, path: Path) -> str | None:
-    """Run the program once more, alone, and keep its waves, also of a simulation that stops itself."""
+def _add_waves(
+    chosen: Sequence[LayerProgram],
+    rows: Sequence[dict[str, Any]],
+    config: AcceleratorConfig,
+    wanted: Selection,
+    folder: Path,
+    reporter: Reporter,
+) -> None:
+    """Note in the rows of those that need waves where these are, or why there are none."""
+    files = wave_files([program.key for program in chosen])
+    for program, row, file in zip(chosen, rows, files, strict=False):
+        if wanted.products or not row["equal"]:
+            reporter.stage(f"running {program.key} again for its waves")
+            row["vcd"], row["vcd_error"] = _write_waves(program, config, folder / file)
+
+
+def _write_waves(
+    program: LayerProgram, config: AcceleratorConfig, path: Path
+) -> tuple[str | None, str | None]:
+    """Run the program once more, alone. Returns its file of waves, or None and why there is none.
+
+    A simulation that stops itself leaves waves as well: its row says that it stopped.
+    """
     made, image = program.make()
-    case = Case.of(made, config, image)
-    with suppress(RunError):  # its row says it
+    path.unlink(missing_ok=True)  # of an earlier run
+    try:
         run_programs(
             accelerator_design(config),
-            [case],
+            [Case.of(made, config, image)],
             timeout_cycles=2 * program.cycles + 100_000,
             vcd=path,
         )
-    return str(path) if path.exists() else None
+    except RunError as error:
+        if not path.exists() or not path.stat().st_size:
+            return None, str(error)
+    return str(path), None

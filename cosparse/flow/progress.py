@@ -40,6 +40,7 @@ class ConsoleReporter(Reporter):
 
     def stage(self, text: str) -> None:
         if not self._console.is_terminal:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
             return
         line = f"[bold cyan]>[/] {escape(text)}"
         self._console.print(line, highlight=False, soft_wrap=True)

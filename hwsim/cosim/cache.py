@@ -2,12 +2,14 @@
 
     $COSPARSE_RTL_CACHE, else $XDG_CACHE_HOME/cosparse/rtl, else ~/.cache/cosparse/rtl
 
-Builders that want the same folder wait for one another. A folder appears whole or not at all. Folders
-that nobody used for a month are deleted.
+Builders that want the same folder wait for one another. A folder appears whole or not at all, with the
+digests of its files; one whose files changed since is made again. Folders that nobody used for a month
+are deleted.
 """
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -20,6 +22,7 @@ from cosparse.spec import InputError
 
 VARIABLE = "COSPARSE_RTL_CACHE"
 _UNUSED_SECONDS = 30 * 24 * 3600
+_DIGESTS = "digests.json"
 
 
 def folder() -> Path:
@@ -47,16 +50,38 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
     """
     place = _writable(folder()) / name
     with _locked(place.with_name(f"{name}.lock")):
+        if _is_damaged(place):
+            shutil.rmtree(place)
         if not place.is_dir():
             _delete_unused(place.parent)
             scratch = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=place.parent))
             try:
                 make(scratch)
+                (scratch / _DIGESTS).write_text(json.dumps(_digests(scratch)))
                 scratch.rename(place)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         os.utime(place)
     return place
+
+
+def _is_damaged(place: Path) -> bool:
+    """Whether files are not as they were made. A folder without digests has nothing to say."""
+    listed = place / _DIGESTS
+    if not listed.exists():
+        return False
+    try:
+        return bool(json.loads(listed.read_text()) != _digests(place))
+    except (OSError, ValueError):
+        return True
+
+
+def _digests(place: Path) -> dict[str, str]:
+    files = sorted(file for file in place.rglob("*") if file.is_file() and file.name != _DIGESTS)
+    return {
+        str(file.relative_to(place)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
 
 
 def _writable(place: Path) -> Path:

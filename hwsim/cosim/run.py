@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ def run(
     random_start: bool = False,
     vcd: Path | None = None,
     timeout_seconds: float = 600,
+    started: Callable[[subprocess.Popen[str]], None] | None = None,
 ) -> Outcome:
     """Run the cocotb bench `module`, found in `folders`.
 
@@ -63,6 +64,7 @@ def run(
     random_start: every register starts at anything, by the seed, instead of zero; not where coverage
         is counted, since the reset would toggle them all.
     vcd: file for the waves; the design must have been built with trace.
+    started: is given the simulator's process, to end it from another thread.
 
     Raises RunError with the simulator's output when a test fails, none runs, or the process fails.
     """
@@ -76,12 +78,15 @@ def run(
         random = random_start and not model.design.coverage
         start = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"] if random else []
         command = [str(model.program), *start, *waves, *_coverage_file(model)]
-        code, output = _call(command, environment, Path(scratch), timeout_seconds)
+        code, output = _call(command, environment, Path(scratch), timeout_seconds, started)
         passed, failed = _read(results)
     if failed or not passed or code:
         ended = f"ended with exit code {code}" if code else "ran no test"
         what = f"failed: {', '.join(failed)}" if failed else ended
-        raise RunError(f"bench {module} on {model.design.top} {what}; seed {seed}\n{output}")
+        killed = f"\n{_damaged(model.program)}" if code < 0 else ""
+        raise RunError(
+            f"bench {module} on {model.design.top} {what}; seed {seed}{killed}\n{output}"
+        )
     return Outcome(passed, output)
 
 
@@ -131,20 +136,39 @@ def _environment(
 
 
 def _call(
-    command: list[str], environment: dict[str, str], folder: Path, timeout: float
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    timeout: float,
+    started: Callable[[subprocess.Popen[str]], None] | None,
 ) -> tuple[int, str]:
-    """Exit code and output."""
-    done = subprocess.run(
-        command,
-        env=environment,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    """Exit code and output. In a session of its own: Ctrl-C is for whoever started the simulator."""
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    except OSError as error:
+        problem = f"cannot run {command[0]}: {error.strerror}"
+        raise RunError(f"{problem}\n{_damaged(Path(command[0]))}") from error
+    with process:
+        try:
+            if started is not None:
+                started(process)
+            output, _ = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, output
+
+
+def _damaged(program: Path) -> str:
+    return f"if the build is damaged, delete {program.parent}: it is made again"
 
 
 def _read(results: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,9 +8,10 @@ before left them, and what it needs to be zero it has to make zero. Between prog
 """
 
 import socket
+import subprocess
 import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -65,6 +66,9 @@ class Session:
         self._timeout_cycles, self._timeout_seconds = timeout_cycles, timeout_seconds
         self._design = accelerator_design(config, **options)
         self._stack = ExitStack()
+        self._process: subprocess.Popen[str] | None = None
+        self._over = False
+        """Whether a simulator that still runs, or starts now, is to be killed."""
         self._told = False
         """Whether a program's caller was told that the simulation is over."""
         self.cycles: list[int] = []
@@ -78,6 +82,7 @@ class Session:
             server.bind(str(self._folder / "socket"))
             server.listen()
             pool = stack.enter_context(ThreadPoolExecutor(1))
+            stack.callback(self._kill)  # the pool waits for the simulator
             arguments = {
                 "folder": str(self._folder),
                 "socket": str(self._folder / "socket"),
@@ -90,6 +95,7 @@ class Session:
                 "session_bench",
                 arguments=arguments,
                 timeout_seconds=self._timeout_seconds,
+                started=self._started,
             )
             self._simulation = simulation
             self._bench = stack.enter_context(_accepted(server, simulation))
@@ -103,12 +109,24 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if not self._simulation.done():
-                self._bench.send(None)
+            if kind is None and not self._simulation.done():
+                with suppress(OSError):  # it ended just now; what it said is raised below
+                    self._bench.send(None)
+                wait([self._simulation])
         finally:
             self._stack.close()
         if kind is None and not self._told:
             self._simulation.result()
+
+    def _started(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        if self._over:
+            process.kill()
+
+    def _kill(self) -> None:
+        self._over = True
+        if self._process is not None:
+            self._process.kill()
 
     def __call__(self, program: Program, memory: Memory) -> Executed:
         """Run a program. Raises RunError unless it comes to its HALT."""

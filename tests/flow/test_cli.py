@@ -102,8 +102,8 @@ def test_run_prints_a_summary_of_at_most_five_lines(command, scenario_file, tmp_
     lines = out.splitlines()
     assert code == 0 and 1 <= len(lines) <= 5
     assert lines[-1].split() == ["report", str(tmp_path / "report.html")]
-    assert ESCAPE not in out
-    assert err == ""
+    assert ESCAPE not in out + err
+    assert "simulating 2 training steps on sat-8x8\n" in err
 
 
 def test_a_failing_run_is_exit_code_1(command, tiny, tmp_path):
@@ -157,8 +157,9 @@ def test_an_interrupt_is_exit_code_130(command, monkeypatch, scenario_file):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cosparse.flow.run.run", interrupted)
-    code, out, _ = command("run", scenario_file)
+    code, out, err = command("run", scenario_file)
     assert (code, out) == (130, "")
+    assert err.endswith("interrupted; what was finished is kept and reused\n")
 
 
 def test_check_shows_defaults_and_runs_no_code(command, tmp_path, tiny):

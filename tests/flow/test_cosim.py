@@ -5,14 +5,17 @@ import sys
 from concurrent.futures import Future
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 
 import cosparse as cs
 from cosparse import cli
 from cosparse.flow import cosim
+from cosparse.flow.network import resolve_network
 from cosparse.flow.report import build_sections, heading_of
 from cosparse.flow.report.markdown import render_markdown
+from cosparse.flow.scenario import load_scenario
 from cosparse.spec import Block, ConfigError, InputError, Operand, Phase, RunError, Workload
 from cosparse.spec.errors import MissingToolError
 from cosparse.spec.products import matrix_product
@@ -160,9 +163,6 @@ def test_a_block_sparse_product_and_an_unknown_name():
 
 
 def test_predictions_and_lengths_are_those_of_the_programs(tiny):
-    from cosparse.flow.network import resolve_network
-    from cosparse.flow.scenario import load_scenario
-
     scenario = load_scenario(tiny({"method": "sdgp"}))
     step = cosim.scenario_step(scenario, resolve_network(scenario, trust=False), 2)
     found = list(step_programs(step, SMALL))
@@ -174,3 +174,91 @@ def test_predictions_and_lengths_are_those_of_the_programs(tiny):
         assert len(program) == one.instructions
         assert one.cycles == law.timing.cycles(program, SMALL)
         assert (image == same).all() and program.words.tobytes() == again.words.tobytes()
+
+
+def test_block_weights_of_a_network_reach_the_rtl(rtl_scenario, monkeypatch):
+    """The masters' largest blocks, taken with NumPy, are what FF multiplies by."""
+    rtl_scenario["train"] |= {"method": "block", "pattern": "block 8x8 @ 0.25"}
+    del rtl_scenario["backends"], rtl_scenario["rtl"]
+    scenario = load_scenario(rtl_scenario)
+    network = resolve_network(scenario, trust=False)
+    model = cosim.prepare(scenario, network, "block", scenario.train.seeds[0])
+    step = cosim.scenario_step(scenario, network, 2)
+    gemm = next(g for g in step.gemms if g.phase == Phase.FF and isinstance(g.rhs.pattern, Block))
+    packed = cosim.weights_of(model)(gemm)
+    master = model.model.get_parameter(gemm.rhs.tensor).detach().numpy()
+    blocks = master.reshape(master.shape[0] // 8, 8, -1, 8).astype(np.float16)
+    found = packed.unpack().reshape(blocks.shape)
+    norms, present = np.abs(blocks.astype(float)).sum((1, 3)), found.any((1, 3))
+    assert present.sum() == norms.size // 4
+    assert norms[present].min() > norms[~present].max()
+    assert (found == np.where(present[:, None, :, None], blocks, 0)).all()
+    selection = cosim.Selection(("fc2:FF", "fc2:BP"))
+    section = cosim.cosimulate(step, SMALL, selection, weights=cosim.weights_of(model))
+    assert section["different"] == 0 and section["layers"]
+    assert all("block" in row["what"] for row in section["layers"])
+
+
+def test_an_interrupt_keeps_what_was_compared(rtl_scenario, tmp_path, monkeypatch, capsys):
+    """The simulator is dead by then, as after a terminal's Ctrl-C: nobody takes that for a pipe's end."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(rtl_scenario))
+    asked, result = [], Session.result
+
+    def interrupted(session, program, image):
+        if asked:
+            session._process.kill()
+            raise KeyboardInterrupt
+        asked.append(program.name)
+        return result(session, program, image)
+
+    monkeypatch.setattr(Session, "result", interrupted)
+    arguments = ["cosparse", "cosim", str(path), "--layers", "fc2:BP,fc2:FF", "--json"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    section = json.loads(out)
+    assert ended.value.code == 130 and "interrupted; 1 programs compared, 1 not run" in err
+    assert [row["equal"] for row in section["layers"]] == [True]
+    assert [left["why"] for left in section["left_out"]] == ["interrupted"]
+
+
+def test_waves_that_cannot_be_made_are_told(rtl_scenario, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(rtl_scenario))
+
+    def broken(*_, **__):
+        raise RunError("exit code -11")
+
+    monkeypatch.setattr(cosim, "run_programs", broken)
+    code, out = command(
+        monkeypatch, capsys, path, "--layers", "fc2:BP", "--vcd", tmp_path / "waves"
+    )
+    assert code == 1 and "waves of fc2:BP: none: exit code -11" in out
+
+
+def test_only_simulation_counts_against_the_limit(monkeypatch):
+    """What is compiled and compared beside it takes as long as it likes."""
+    now = [0.0]
+    monkeypatch.setattr(cosim.time, "monotonic", lambda: now[0])
+    budget = cosim._Budget(20)
+
+    def execute(*_):
+        now[0] += 1
+
+    for _ in range(19):
+        assert budget.has_room(100)
+        now[0] += 30  # Numba compiles
+        budget.timed(execute, 100)(None, None)
+        now[0] += 30  # the machine runs
+    assert not budget.has_room(100)
+
+
+def test_one_name_for_the_accelerator(monkeypatch, capsys):
+    arguments = ["cosparse", "cosim", "mine.yaml", "--preset", "sat-4x4", "--accelerator", "a.yaml"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "expected --accelerator or --preset, got both" in capsys.readouterr().err

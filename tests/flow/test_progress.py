@@ -1,4 +1,4 @@
-"""Progress: stages and bars on a terminal, nothing in a pipe or where nobody asked."""
+"""Progress: stages and bars on a terminal, a line a stage in a pipe, nothing where nobody asked."""
 
 import io
 
@@ -19,9 +19,9 @@ def reported(*, terminal):
     return stream.getvalue()
 
 
-def test_a_pipe_gets_nothing(monkeypatch):
+def test_a_pipe_gets_a_plain_line_a_stage(monkeypatch):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    assert reported(terminal=False) == ""
+    assert reported(terminal=False) == f"{LONG}\n"
 
 
 def test_a_terminal_gets_a_bar():

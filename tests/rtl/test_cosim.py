@@ -91,6 +91,34 @@ def test_a_model_is_built_once_and_again_when_a_source_changes(tmp_path, monkeyp
     assert cosim.build(design).program != programs[0] and len(made) == 3
 
 
+def test_a_damaged_build_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    made = []
+
+    def make(place):
+        made.append(place)
+        (place / "sim").write_bytes(b"whole model")
+
+    program = cache.kept("model", make) / "sim"
+    for damage in (b"", b"whole", b"wholE model"):
+        program.write_bytes(damage)
+        assert (cache.kept("model", make) / "sim").read_bytes() == b"whole model"
+    (program.parent / "sim").unlink()
+    cache.kept("model", make)
+    cache.kept("model", make)
+    assert len(made) == 5 and program.exists()
+
+
+@pytest.mark.parametrize("text", ["", "#!/bin/sh\nkill -SEGV $$\n"])
+def test_a_model_that_cannot_run_names_its_folder(tmp_path, text):
+    """Of a folder without digests."""
+    program = tmp_path / "sim"
+    program.write_text(text)
+    program.chmod(0o755)
+    with pytest.raises(RunError, match=f"if the build is damaged, delete {tmp_path}"):
+        cosim.run(cosim.Build(RAM, program), "ram_bench")
+
+
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "cache", Path("/proc/cosparse")):
