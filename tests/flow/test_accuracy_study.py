@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from algos.data import Dataset
 from cosparse.flow.accuracy import cells, runs, table, tasks
@@ -228,3 +231,44 @@ def test_every_cell_of_the_full_grid_can_be_built():
 
 def test_records_are_json(tiny):
     assert json.loads(json.dumps(table.rows_of(tiny, {})[0].to_json()))["seeds_done"] == 0
+
+
+KEPT = Path(__file__).parents[2] / "benchmarks" / "results" / "study-full"
+DOCS = Path(__file__).parents[2] / "docs" / "accuracy.md"
+
+
+def test_kept_runs_are_runs_of_the_grid():
+    grid, kept = cells.find_grid("full"), read_records(KEPT)
+    assert kept and kept.keys() <= {grid.key(run) for run in grid.runs()}
+
+
+def test_the_table_of_the_docs_is_what_the_kept_runs_give():
+    grid, kept = cells.find_grid("full"), read_records(KEPT)
+    text = DOCS.read_text()
+    rows = re.findall(
+        r"^\| (digits-\w+|byte-lm) \| (.*) \|$", text.partition("## Measured")[2], re.M
+    )
+    given = {(task, *row.split(" | ")) for task, row in rows}
+    assert len(given) > 8 and given <= {line[:8] for line in lines_of(grid, kept)}
+    listed = re.findall(r"^- (digits-\w+: .* over .*)$", text, re.M)
+    assert listed and set(listed) <= set(contrast_lines(grid, kept))
+
+
+def test_the_headline_by_numpy_and_scipy():
+    """BDWP 2:8 on digits-cnn from the kept runs' own numbers."""
+    kept = read_records(KEPT).values()
+    metrics = {
+        method: {one.seed: one.metric for one in kept if (one.task, one.method, one.pattern) == key}
+        for method, key in {
+            "dense": ("digits-cnn", "dense", "dense"), "bdwp": ("digits-cnn", "bdwp", "2:8")
+        }.items()
+    }  # fmt: skip
+    losses = np.array([metrics["dense"][seed] - metrics["bdwp"][seed] for seed in range(30)])
+    upper = stats.t.interval(0.9, 29, losses.mean(), stats.sem(losses))[1]
+    assert upper <= 0.56
+    row = next(
+        line
+        for line in lines_of(cells.find_grid("full"), read_records(KEPT))
+        if line[1] == "bdwp 2:8"
+    )
+    assert row[5].endswith(f"{upper:+.2f}") and row[6] == "<= 0.56: holds"
