@@ -230,6 +230,17 @@ def test_a_deadlock_is_seen_when_the_watchdog_says(outcomes):
         assert waited > machine.watchdog_cycles - 100
 
 
+def test_a_fill_that_outlasts_the_watchdog_is_progress():
+    config = CONFIGS["wide"]
+    words = config.activation_half_words
+    assert words > WATCHDOG_CYCLES
+    streams = {unit: listed() for unit in Unit}
+    streams[Unit.DMA] = listed(Instruction(Op.FILL, {**FILL, "words": words}))
+    case = Case(streams, IMAGE, latency_cycles=20, bytes_per_cycle=config.axi_bytes)
+    (result,) = run_programs(design("wide"), [case], TIMEOUT_CYCLES)
+    assert result.done and result.counters[Unit.DMA][Counter.BUSY] >= words
+
+
 def test_errors_at_any_time_leave_the_bus_clean():
     """A random burst fails, on the DRAM model and under back-pressure; then a legal program runs."""
     cases, legal = [], []

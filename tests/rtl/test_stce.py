@@ -75,6 +75,12 @@ def test_a_tile_that_is_read_in_one_cycle(name):
     simulate(CONFIGS[name], range(5000, 5004), **one, accumulate=0)
 
 
+@pytest.mark.parametrize("name", ["sat-4x4"])
+def test_rows_without_a_group_take_zeros_for_infinities(name):
+    """WS, groups as wide as a word: what a row would take instead is the group of the row above."""
+    simulate(CONFIGS[name], range(6100, 6110), flow=1, m=4)
+
+
 def test_two_of_sixteen():
     simulate(CONFIGS["sat-8x8"], range(1000, 1030), ("2:16",), m=16, packed=1)
 
