@@ -411,8 +411,15 @@ def test_two_processes_write_at_once(many, tmp_path):
     assert contents(tmp_path / "sweep.sqlite") == contents(whole)
 
 
+def _hear_interrupts():
+    """In the background of a shell, Ctrl-C is ignored, and by all that is started there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_keeps_what_is_finished(many, tmp_path):
-    process = start(many[0], tmp_path, 2, SLOW_DRIVER, start_new_session=True)
+    process = start(
+        many[0], tmp_path, 2, SLOW_DRIVER, start_new_session=True, preexec_fn=_hear_interrupts
+    )
     path = tmp_path / "sweep.sqlite"
     while process.poll() is None and count(path) == 0:
         time.sleep(0.002)
