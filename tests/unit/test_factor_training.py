@@ -12,16 +12,12 @@ from algos.factorized.replace import LowRankPlusSparse
 from cosparse.spec import UnsupportedError
 from kernels import factors
 
+from .small_networks import mlp
+
 METHODS = (
     "dsformer", "dsformer-fixed", "dsformer-weight", "low-rank", "block-dense", "block-dense-guided",
     "block-shuffle", "sltrain", "sltrain-nm",
 )  # fmt: skip
-
-
-def mlp():
-    torch.manual_seed(0)
-    layers = (nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, 32))
-    return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), *layers, nn.ReLU(), nn.Linear(32, 10))
 
 
 def cnn():

@@ -14,11 +14,7 @@ from algos.sparsified import sparsify
 from cosparse.spec import Phase, UnsupportedError
 from kernels.cpu import PreparedWeight, StepCopy
 
-
-def mlp():
-    torch.manual_seed(0)
-    layers = (nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, 32))
-    return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), *layers, nn.ReLU(), nn.Linear(32, 10))
+from .small_networks import mlp
 
 
 def cnn():

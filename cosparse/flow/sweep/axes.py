@@ -7,6 +7,7 @@ from typing import Any
 
 from cosparse.spec.errors import InputError, unknown_name
 from hwsim.config import PRESETS, AcceleratorConfig
+from hwsim.config_vector import CONFIG_FIELDS
 from hwsim.rules import FIELDS
 
 MAX_VALUES = 100_000
@@ -176,3 +177,8 @@ def configuration(value: Any) -> AcceleratorConfig:
             raise InputError(unknown_name("accelerator preset", value, PRESETS))
         return AcceleratorConfig.preset(value)
     return AcceleratorConfig.from_mapping(value)
+
+
+def differing_fields(configs: Sequence[AcceleratorConfig]) -> list[str]:
+    """The fields that are not the same in all."""
+    return [name for name in CONFIG_FIELDS if len({getattr(one, name) for one in configs}) > 1]

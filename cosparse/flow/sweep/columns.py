@@ -8,9 +8,8 @@ from typing import Any
 
 from cosparse.spec import InputError
 from cosparse.spec.errors import unknown_name
-from hwsim.config_vector import CONFIG_FIELDS
 
-from .axes import ACCELERATOR, DATAFLOW, configuration, expand, short_name
+from .axes import ACCELERATOR, DATAFLOW, configuration, differing_fields, expand, short_name
 from .database import guarded
 from .figures import METRICS
 from .store import RESULT_COLUMNS, Store
@@ -60,10 +59,7 @@ class Columns:
         values = expand(self.definition["sweep"]["axes"][ACCELERATOR])
         configs = [configuration(value) for value in values]
         shapes = {(one.rows, one.cols) for one in configs}
-        differ = [
-            name for name in CONFIG_FIELDS if len({getattr(one, name) for one in configs}) > 1
-        ]
-        return ["rows", "cols", *(differ if len(shapes) < len(configs) else ())]
+        return ["rows", "cols", *(differing_fields(configs) if len(shapes) < len(configs) else ())]
 
     def kind(self, name: str) -> type:
         """Of the values of an axis in `axes`: int, float or str."""
@@ -79,8 +75,12 @@ class Columns:
     ) -> Iterator[tuple[Any, ...]]:
         """Rows by number. condition: SQL over the view `result`."""
         held = [name for name in columns if name not in self.axes]
-        listed = ", ".join((*held, "settings"))
+        own = ("settings",) if len(held) < len(columns) else ()
+        listed = ", ".join((*held, *own))
         query = f"SELECT {listed} FROM result WHERE sweep = ? AND ({condition}) ORDER BY number"
+        if not own:  # a million rows, as SQLite gives them
+            yield from store.rows(query, sweep)
+            return
         known: dict[str, dict[str, Any]] = {}
         for *values, settings in store.rows(query, sweep):
             if settings not in known:

@@ -150,8 +150,9 @@ class Store:
             *(digest, name, text),
         )
         number = int(self._one("SELECT id FROM sweep WHERE digest = ?", digest))
-        for seed in definition["train"]["seeds"]:
-            self._write("INSERT OR IGNORE INTO seed VALUES (?, ?)", number, seed)
+        with self._transaction() as cursor:
+            seeds = ((number, seed) for seed in definition["train"]["seeds"])
+            cursor.executemany("INSERT OR IGNORE INTO seed VALUES (?, ?)", seeds)
         return number
 
     def definition(self, sweep: int) -> dict[str, Any]:

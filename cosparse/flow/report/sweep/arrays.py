@@ -9,7 +9,7 @@ import numpy as np
 from hwsim import AcceleratorConfig
 from hwsim.config_vector import CONFIG_FIELDS, config_vector
 
-from ...sweep.axes import ACCELERATOR, configuration, expand, short_name
+from ...sweep.axes import ACCELERATOR, configuration, differing_fields, expand, short_name
 
 
 def accelerator_labels(values: Sequence[Any]) -> list[str]:
@@ -31,8 +31,7 @@ def accelerator_labels(values: Sequence[Any]) -> list[str]:
 
 
 def _difference(config: AcceleratorConfig, among: Sequence[AcceleratorConfig]) -> str:
-    """The fields that are not the same in all."""
-    fields = [name for name in CONFIG_FIELDS if len({getattr(one, name) for one in among}) > 1]
+    fields = differing_fields(among)
     return ", ".join(f"{name} {getattr(config, name)}" for name in fields)
 
 

@@ -187,7 +187,7 @@ def read_points(path: Path, sweep: int | None = None) -> SweepPoints:
         variants = _variants(store, number, np.unique(table[:, 1]).astype(int).tolist())
         version = _version(store, number)
         (samples,) = next(store.rows("SELECT count(*) FROM sample WHERE sweep = ?", number))
-    if samples != counted or len(table) != counted - refused:
+    if samples != counted:
         raise CorruptFileError(
             f"{path}: damaged (sweep {number}: {samples - counted} points are gone)"
         )
