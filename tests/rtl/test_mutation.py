@@ -236,6 +236,23 @@ def test_what_the_machine_lacks_kills_no_mutant(small, tmp_path, monkeypatch, wo
         small(tmp_path, 1).run(lambda _: None)
 
 
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("%Error: /rtl/skid_buffer.sv:12:7: syntax error", "stillborn"),
+        ("%Warning-USERFATAL: /rtl/skid_buffer.sv:12:7: Elaboration system task", "stillborn"),
+        ("%Error: /rtl/skid_buffer.sv:12: Verilog $stop", "killed"),
+        ("%Error: /rtl/fifo.sv:12:7: syntax error", "killed"),
+    ],
+)
+def test_only_what_verilator_refuses_is_stillborn(small, tmp_path, monkeypatch, line, outcome):
+    """A model that ends at its own $fatal has been simulated: its test failed."""
+    runs = iter([(0, ""), (0, ""), (1, f"{line}\nFAILED tests/rtl/test_cells.py::test_it - no")])
+    monkeypatch.setattr(campaign, "run", lambda *_: campaign.Run(*next(runs), 0.0))
+    (mutant,), ledger = small(tmp_path, 1).run(lambda _: None)
+    assert ledger.final_outcome(mutant.key) == outcome
+
+
 def test_a_run_that_hangs_is_ended():
     command = [sys.executable, "-c", "print('on', flush=True)\nwhile True: pass"]
     done = campaign.run(command, dict(os.environ), 1)

@@ -33,7 +33,8 @@ _INFRASTRUCTURE = re.compile(
     r"|internal compiler error|fatal error: Killed|Killed signal terminated|died with <Signals.SIGKILL"
 )
 """Of the machine on which the tests run: no verdict on a mutant."""
-_ERROR_LINE = re.compile(r"%Error[^:\n]*: \S*?/(\w+)\.sv:(\d+):")
+_ERROR_LINE = re.compile(r"%(?:Error|Warning)[^:\n]*: \S*?/(\w+)\.sv:(\d+):\d+:")
+"""Of Verilator, with a column. A model that ends at its own $fatal names the line only."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _outcome(stage: Stage, mutant: Mutant, done: Run) -> tuple[str, str, float]:
         raise RuntimeError(
             f"{stage.name} on {mutant}: pytest ended with {done.code}\n{done.output}"
         )
-    if "%Error: " in done.output and f"/{mutant.module}.sv:" in done.output:
+    if mutant.module in (module for module, _ in _ERROR_LINE.findall(done.output)):
         return "stillborn", failed[1], done.seconds
     return "killed", failed[1], done.seconds
 
