@@ -8,7 +8,8 @@ import pytest
 from hwsim.cosim import formal, sources
 
 from .mutation import campaign, equivalence, schema
-from .mutation.covers import COVERS, PACKAGES, ROOT, STAGES, Stage
+from .mutation.covers import COVERS, EQUIVALENCE, PACKAGES, ROOT, STAGES, Stage
+from .mutation.ledger import Ledger
 from .mutation.mutants import Mutant, mutants
 from .mutation.operators import Edit, code, edits
 from .mutation.slots import slots
@@ -218,6 +219,15 @@ def test_a_survivor_meets_the_tests_again_when_they_change(small, tmp_path, monk
     monkeypatch.setattr(Stage, "digest", lambda _: "other")
     _, ledger = small(tmp_path, 1).run(lambda _: None)
     assert ledger.final(mutant.key).by == "tests/rtl/test_cells.py::test_it"
+
+
+def test_only_what_nobody_has_explained_is_proved(monkeypatch, tmp_path):
+    monkeypatch.setattr(campaign.equivalence, "prove", lambda _: ("equivalent", "by z", 0.0))
+    whole = campaign.Campaign(["skid_buffer"], 0, tmp_path, 2, 0, (EQUIVALENCE,))
+    first, second = whole.draw(Ledger(whole.ledger))
+    monkeypatch.setattr(campaign, "explanations", lambda: {first.key: {}})
+    _, ledger = whole.run(lambda _: None)
+    assert [ledger.final_outcome(one.key) for one in (first, second)] == ["survived", "equivalent"]
 
 
 def test_tests_that_fail_without_a_mutation_are_refused(small, tmp_path, monkeypatch):

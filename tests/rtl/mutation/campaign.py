@@ -23,6 +23,7 @@ from . import equivalence, plan, schema
 from .covers import COVERS, EQUIVALENCE, ROOT, STAGES, Stage
 from .ledger import Ledger, Verdict
 from .mutants import Mutant
+from .summary import explanations
 
 BUILD_SECONDS = 900
 _POLL_SECONDS = 0.5
@@ -137,6 +138,8 @@ class _Stage:
     def _is_pending(self, mutant: Mutant) -> bool:
         concerned = self.stage is EQUIVALENCE or self.stage.name in COVERS[mutant.module]
         known = self.ledger.passed(mutant.key, self.stage.name, self.stage.digest())
+        if self.stage is EQUIVALENCE and mutant.key in explanations():
+            return False
         return concerned and not known and self.ledger.final(mutant.key) is None
 
     def _note(self, mutant: Mutant, outcome: str, by: str, seconds: float) -> None:

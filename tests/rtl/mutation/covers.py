@@ -30,7 +30,7 @@ CONFIGURATIONS = ("4x4", "8x4", "4x8", "2x2")
 """Of tests/rtl/test_accelerator.py: proofs are for their parameters."""
 
 EQUIVALENCE = Stage("equivalence", CONFIGURATIONS)
-"""No tests: Yosys, on every module, last: a mutant that a test kills needs no proof."""
+"""No tests: Yosys, on every module, last: a mutant that is killed or explained needs no proof."""
 
 _SCREENS = "tests/rtl/mutation/screens.py"
 
