@@ -31,6 +31,11 @@ class TestCpuTwoThreads(KernelConformance):
     )
 
 
+def arrays(packed):
+    """The planes of a packed tensor."""
+    return [value for value in vars(packed).values() if isinstance(value, np.ndarray)]
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("shape", [(33, 37), (36, 34, 3, 2)])
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -92,11 +97,22 @@ def test_batches_beyond_one_block_of_images(batch, stride):
     )
 
 
-def test_inputs_are_not_written():
-    packed = pack(weights((16, 24)), parse_pattern("2:8"), axis=1)
-    x = activations((20, 24))
-    x.flags.writeable = False
+@pytest.mark.parametrize("tokens", [1, 20, 600])
+@pytest.mark.parametrize("pattern", ["2:8", "4:2:8", "block 4x1 @ 0.5"])
+def test_inputs_are_not_written(pattern, tokens):
+    """Bytes are compared: assembly does not ask whether an array may be written."""
+    packed = pack(weights((48, 64)), parse_pattern(pattern), axis=1)
+    x, dy, images = activations((tokens, 64)), activations((tokens, 48)), activations((2, 64, 5, 6))
+    filters = pack(weights((48, 64, 3, 3)), parse_pattern("2:8"), axis=1)
+    coarse = pack(weights((48, 64)), parse_pattern("4:2:8"), axis=1, dtype="int8")
+    given = (x, dy, images, *arrays(packed), *arrays(filters), *arrays(coarse))
+    before = [array.tobytes() for array in given]
     kernels.matmul(packed, x)
+    kernels.matmul_int8(coarse, x)
+    kernels.weight_gradient(dy, x)
+    kernels.conv2d(filters, images)
+    kernels.conv2d_weight_gradient(kernels.conv2d(filters, images), images, (3, 3))
+    assert [array.tobytes() for array in given] == before
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 127, 129, 1000])
