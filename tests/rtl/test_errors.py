@@ -241,6 +241,20 @@ def test_a_fill_that_outlasts_the_watchdog_is_progress():
     assert result.done and result.counters[Unit.DMA][Counter.BUSY] >= words
 
 
+def test_responses_that_outlast_the_watchdog_are_progress():
+    """A slow memory has all data of four bursts, and answers one after the other."""
+    assert CONFIG.outstanding >= ROW["count0"] == 4
+    beats_cycles = ROW["count0"] * ROW["run_bytes"]
+    latency = WATCHDOG_CYCLES + beats_cycles // 2
+    streams = {unit: listed() for unit in Unit}
+    filled = Instruction(Op.FILL, {**FILL, "words": 32})
+    streams[Unit.DMA] = listed(filled, *bank(), transfer(Op.STORE, 0x800))
+    case = Case(streams, IMAGE, latency, bytes_per_cycle=1)
+    (result,) = run_programs(design("narrow"), [case], TIMEOUT_CYCLES)
+    assert result.done and result.cycles > beats_cycles + latency
+    assert not result.image[0x800:0x900].any()
+
+
 def test_errors_at_any_time_leave_the_bus_clean():
     """A random burst fails, on the DRAM model and under back-pressure; then a legal program runs."""
     cases, legal = [], []
