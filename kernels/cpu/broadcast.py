@@ -61,17 +61,18 @@ def kernel_assembly(
 
 
 @dataclass(frozen=True)
-class _Function:
+class Function:
     text: str
     declared: frozenset[str]
 
 
 @dataclass(frozen=True)
-class _Writer:
+class TileWriter:
+    """Register tiles of `shape.rows` rows by `columns` vectors, for one k tile of a panel in the cache."""
+
     shape: TileShape
     columns: int
     lanes: int
-    streams: Streams
 
     @property
     def row_bytes(self) -> int:
@@ -82,7 +83,7 @@ class _Writer:
     def panel_tile_bytes(self) -> int:
         return (self.shape.k_tile + 1) * self.row_bytes
 
-    def tiles(self, accumulate: bool) -> _Function:
+    def tiles(self, accumulate: bool) -> Function:
         """All row tiles of a chunk times one k tile of the panel."""
         e, shape = Emitter(self.lanes), self.shape
 
@@ -122,7 +123,7 @@ class _Writer:
         e.loop("%tiles", [("i64", "%pointers"), ("i64", "%out")], tile)
         name = "more_tiles" if accumulate else "first_tiles"
         arguments = ("panel", "values", "indices", "pointers", "tiles", "out")
-        return _Function(e.function(arguments, name), frozenset(e.declared))
+        return Function(e.function(arguments, name), frozenset(e.declared))
 
     def _steps(self, e: Emitter, values: Value, indices: Value, sums: list[Value]) -> None:
         """`unroll` steps; replaces `sums`, [row][column]."""
@@ -148,7 +149,12 @@ class _Writer:
             for column in range(self.columns)
         ]
 
-    def driver(self) -> _Function:
+
+@dataclass(frozen=True)
+class _Writer(TileWriter):
+    streams: Streams
+
+    def driver(self) -> Function:
         """Pack all panels; multiply every chunk of rows by every group of panels, k tile by k tile; unpack.
 
         A k tile of the chunk's weight meets the panels of a group while it is in the second-level cache.
@@ -166,12 +172,12 @@ class _Writer:
         def chunk(index: Value, at: list[Value]) -> list[Value]:
             pointers, y = at
             left = e.let(f"sub i64 %row_tiles, {e.mul(index, '%chunk_tiles')}")
-            tiles = _smaller(e, left, "%chunk_tiles")
+            tiles = smaller(e, left, "%chunk_tiles")
 
             def group(number: Value, at: list[Value]) -> list[Value]:
                 panel, y = at
                 left = e.let(f"sub i64 %panels, {e.mul(number, '%group')}")
-                panels = _smaller(e, left, "%group")
+                panels = smaller(e, left, "%group")
 
                 def multiply(name: str, panel: Value, pointers: Value) -> None:
                     def one_panel(_: Value, at: list[Value]) -> list[Value]:
@@ -208,7 +214,7 @@ class _Writer:
         e.loop(chunks, [("i64", "%pointers"), ("i64", "%y")], chunk)
         if self.lanes * 4 == LINE_BYTES and (self.streams.panels or self.streams.results):
             e.end_streams()
-        return _Function(e.function(ARGUMENTS, "kernel"), frozenset(e.declared))
+        return Function(e.function(ARGUMENTS, "kernel"), frozenset(e.declared))
 
     def _pack(self, e: Emitter, x: Value, panel: Value) -> None:
         """X (tokens, K) to [k tile][k][token], and the rows of zeros."""
@@ -227,7 +233,7 @@ class _Writer:
         def k_tile(index: Value, at: list[Value]) -> list[Value]:
             source, target = at
             left = e.let(f"sub i64 %k_blocks, {e.mul(index, blocks_a_tile)}")
-            blocks = _smaller(e, left, str(blocks_a_tile))
+            blocks = smaller(e, left, str(blocks_a_tile))
             e.loop(blocks, [("i64", source), ("i64", target)], block)
             zeros = e.add(target, self.shape.k_tile * self.row_bytes)
             for column in range(self.columns):
@@ -300,7 +306,7 @@ def _shuffle(e: Emitter, a: Value, b: Value, order: Sequence[int]) -> Value:
     return e.let(f"shufflevector {e.vector} {a}, {e.vector} {b}, <{len(order)} x i32> <{listed}>")
 
 
-def _smaller(e: Emitter, value: Value, limit: Value) -> Value:
+def smaller(e: Emitter, value: Value, limit: Value) -> Value:
     return e.call("llvm.umin.i64", "i64", ("i64", value), ("i64", limit))
 
 

@@ -71,7 +71,7 @@ class Part:
 
 
 @lru_cache(maxsize=1024)
-def _parts(units: int, most: int, unit: int, rows: int, threads: int) -> tuple[Part, ...]:
+def parts_of(units: int, most: int, unit: int, rows: int, threads: int) -> tuple[Part, ...]:
     """Shares of `units` units of tokens, at most `most` a panel, and of the rows."""
     widths = panel_widths(units, most)
     if not rows:
@@ -120,7 +120,7 @@ def _broadcast(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
                     scratch_at, y_at + one.first * y_stride + 4 * part.first, y_stride,
                 )  # fmt: skip
 
-    run_parts(run, _parts(len(x) // lanes, most_columns(shape, isa), lanes, weight.rows, threads))
+    run_parts(run, parts_of(len(x) // lanes, most_columns(shape, isa), lanes, weight.rows, threads))
     return y
 
 
@@ -154,7 +154,7 @@ def _across(weight: TiledWeight, x: Array, isa: Isa, threads: int) -> Array:
                 y_at + one.first * y_stride + 4 * first, y_stride,
             )  # fmt: skip
 
-    run_parts(run, _parts(len(x) // TOKEN_STEP, most, TOKEN_STEP, weight.rows, threads))
+    run_parts(run, parts_of(len(x) // TOKEN_STEP, most, TOKEN_STEP, weight.rows, threads))
     return y
 
 

@@ -28,7 +28,7 @@ from .int8 import Int8Weight, int8_weight
 from .isa import Isa, current
 from .permute import PermutedWeight, can_permute, permuted
 from .tiled import TiledWeight, tile
-from .tuned import tile_shape
+from .tuned import default_shape, tile_shape
 
 SHARED_ROWS = 4
 """Rows of a tile whose lanes share their columns."""
@@ -65,19 +65,50 @@ class PreparedWeight:
         return self.tiles * self.tile_rows
 
     @cached_property
-    def _tiled(self) -> dict[str, TiledWeight]:
+    def _tiled(self) -> dict[tuple[str, tuple[int, ...] | None], TiledWeight]:
         return {}
 
     def register_tiles(self, isa: Isa) -> TiledWeight:
-        """A weight without taps in the layout of the kernels in LLVM assembly, made once a unit."""
-        if isa.name not in self._tiled:
-            groups, lanes = self.layout.conv_groups, self.layout.lanes
-            shared = self.shared_rows if groups == 1 else math.gcd(self.shared_rows, lanes)
-            shape = tile_shape(shared, self.density, isa)
-            self._tiled[isa.name] = tile(
+        """A linear weight in the layout of the kernels in LLVM assembly, made once a unit."""
+        key = (isa.name, None)
+        if key not in self._tiled:
+            shape = tile_shape(self._common_rows, self.density, isa)
+            self._tiled[key] = tile(
                 shape, self.tap_pointers, self.columns, self.values, self.panel_rows
             )
-        return self._tiled[isa.name]
+        return self._tiled[key]
+
+    def conv_tiles(self, isa: Isa, taps: tuple[int, ...]) -> TiledWeight:
+        """Some taps of a convolution's weight, columns (conv group, one of `taps`, K), made once a unit."""
+        key = (isa.name, taps)
+        if key not in self._tiled:
+            shape = tile_shape(self._common_rows, self.density, isa)
+            if shape.across:  # pixels lie in the lanes
+                shape = default_shape(self._common_rows)
+            self._tiled[key] = tile(shape, *self._entries(taps))
+        return self._tiled[key]
+
+    @property
+    def _common_rows(self) -> int:
+        """`shared_rows` that no convolution group cuts: a group has whole tiles of `tile_rows` rows."""
+        if self.layout.conv_groups == 1:
+            return self.shared_rows
+        return math.gcd(self.shared_rows, _lane_tiles(self.layout, self.tile_rows) * self.tile_rows)
+
+    def _entries(self, taps: tuple[int, ...]) -> tuple[Array, Array, Array, int]:
+        """(first entry of every tile, columns, values, number of columns) of ascending taps only."""
+        layout = self.layout
+        size = layout.conv_groups * len(taps) * layout.reduction
+        if len(taps) == layout.taps:
+            return self.tap_pointers[:: layout.taps], self.columns, self.values, size
+        matrix, index = np.divmod(self.columns.astype(np.int64), max(1, layout.reduction))
+        group, tap = np.divmod(matrix, layout.taps)
+        place = np.full(layout.taps, -1)
+        place[list(taps)] = np.arange(len(taps))
+        kept = place[tap] >= 0
+        before = np.concatenate([[0], np.cumsum(kept)])
+        column = (group * len(taps) + place[tap]) * layout.reduction + index
+        return before[self.tap_pointers[:: layout.taps]], column[kept], self.values[kept], size
 
     @cached_property
     def permuted(self) -> PermutedWeight | None:
@@ -94,7 +125,7 @@ class PreparedWeight:
     def density(self) -> float:
         return self.values.size / max(1, self.rows * self.panel_rows)
 
-    @property
+    @cached_property
     def finite(self) -> bool:
         return bool(np.isfinite(self.values).all())
 

@@ -24,6 +24,7 @@ from ..geometry import (
     check_weight_gradient,
 )
 from ..quantise import Per
+from .convolution import Channels, convolve, runs_on_tiles
 from .copies import StepCopy
 from .dense import dense_matmul
 from .im2col import im2col
@@ -34,6 +35,7 @@ from .panels import Panel, aligned_empty, from_strips, to_panel
 from .permute import MOST_TOKENS, multiply_permuted
 from .planes import ConvPlan, Window, forward_window, gradient_windows, tap_windows
 from .prepared import SHARED_ROWS, PreparedWeight, prepare
+from .recycled import lent_results
 from .rows import dot_rows, multiply_rows, multiply_shared_rows
 from .workers import check_threads, run_parts
 
@@ -107,7 +109,7 @@ def conv2d(
     """Forward convolution. x: (batch, in, height, width); returns (batch, out, height', width')."""
     prepared = as_prepared(weight)
     x, geometry = check_forward(prepared.layout, x, stride, padding, dilation)
-    y = np.empty((len(x), _lanes(prepared), *geometry.out_hw), np.float32)
+    y = _lent_images(len(x), _lanes(prepared), geometry.out_hw)
     _convolve(prepared, forward_window(geometry), x, y, threads)
     return y
 
@@ -125,7 +127,9 @@ def conv2d_input_gradient(
     """Gradient of the input of `conv2d`. dy: (batch, out, height', width'); returns (batch, in, *in_hw)."""
     prepared = as_prepared(weight)
     dy, geometry = check_input_gradient(prepared.layout, dy, in_hw, stride, padding, dilation)
-    dx = np.zeros((len(dy), _lanes(prepared), *in_hw), np.float32)
+    dx = _lent_images(len(dy), _lanes(prepared), in_hw)
+    if geometry.stride != (1, 1) or not prepared.finite:
+        dx[...] = 0
     if prepared.finite:
         for inputs, window in gradient_windows(geometry):
             _convolve(prepared, window, dy, dx[:, :, *inputs], threads)
@@ -160,10 +164,25 @@ def as_prepared(weight: PackedTensor | PreparedWeight) -> PreparedWeight:
     return weight if isinstance(weight, PreparedWeight) else prepare(weight)
 
 
+def _lent_images(batch: int, channels: int, hw: tuple[int, int]) -> Array:
+    """An uninitialised (batch, channels, *hw) array, whose memory is used again."""
+    return lent_results(batch * channels, hw[0] * hw[1]).reshape(batch, channels, *hw)
+
+
 def _convolve(
     prepared: PreparedWeight, window: Window, x: Array, images: Array, threads: int
 ) -> None:
     """Write the outputs of `window` over `x` into `images`."""
+    check_threads(threads)
+    isa, layout = current(), prepared.layout
+    if runs_on_tiles(window, isa):
+        groups = max(1, layout.conv_groups)
+        channels = Channels(groups, layout.reduction, layout.lanes, prepared.rows // groups)
+        y = images if images.flags.c_contiguous else np.empty(images.shape, np.float32)
+        convolve(prepared.conv_tiles(isa, window.taps), channels, window, x, y, isa, threads)
+        if y is not images:
+            images[...] = y
+        return
     plan = ConvPlan(window, x.shape[1], prepared.layout.conv_groups)
     results = _multiply_panel(prepared, plan.panel(x), threads, window.taps)
     plan.to_images(results, prepared.layout.lanes, images)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cosparse.spec import PackedTensor, ShapeError, UnsupportedError, pack, parse_pattern
+from kernels import reference
 
 FLOAT32_ROUNDOFF = 2.0**-24
 FLOAT64_ROUNDOFF = 2.0**-53
@@ -69,6 +70,10 @@ CONVS = {
     "dilated": ConvCase(1, 16, 16, (3, 2), (9, 8), padding=(2, 1), dilation=(2, 3)),
     "groups": ConvCase(2, 32, 36, (3, 3), (6, 5), stride=(1, 2), padding=(1, 0), groups=2),
     "more than one strip": ConvCase(3, 16, 16, (3, 3), (12, 11), padding=(1, 1)),
+    "more than one k tile": ConvCase(2, 48, 20, (3, 3), (4, 18), padding=(1, 1)),
+    "padding beyond the image": ConvCase(2, 16, 8, (3, 3), (2, 3), padding=(3, 4)),
+    "stride 3": ConvCase(1, 16, 16, (2, 4), (5, 41), stride=(1, 3), padding=(0, 2)),
+    "stride of few pixels": ConvCase(2, 16, 16, (2, 2), (5, 40), stride=(2, 9), padding=(1, 0)),
 }
 CONV_PATTERNS = ("2:8", "8:2:8", "block 4x4 @ 0.3", "unstructured @ 0.2")
 
@@ -181,6 +186,15 @@ class KernelConformance:
         np.testing.assert_array_equal(np.isinf(got), np.isinf(expected))
         np.testing.assert_array_equal(got[np.isinf(got)], expected[np.isinf(got)])
 
+    @pytest.mark.parametrize("pattern", CONV_PATTERNS)
+    def test_groups_of_rows_with_columns_of_their_own(self, pattern: str) -> None:
+        packed = pack(weights((36, 24)), parse_pattern(pattern), axis=1, conv_groups=2)
+        x, dense = activations((20, 48)), packed.unpack().astype(np.float64)
+        parts = [(x[:, 24 * i : 24 * i + 24], dense[18 * i : 18 * i + 18].T) for i in (0, 1)]
+        expected = np.hstack([part @ rows for part, rows in parts])
+        magnitudes = np.hstack([np.abs(part) @ np.abs(rows) for part, rows in parts])
+        self.check(self.backend.matmul(packed, x), expected, magnitudes, 24)
+
     def test_weight_gradient(self) -> None:
         dy, x = activations((33, 20), seed=3), activations((33, 27), seed=4)
         wide_dy, wide_x = dy.astype(np.float64), x.astype(np.float64)
@@ -229,6 +243,28 @@ class KernelConformance:
             for image, gradient in self.with_magnitudes(x, dy)
         )
         self.check(got, expected, magnitudes, dy.size // dy.shape[1])
+
+    @pytest.mark.parametrize("stride", [1, 2])
+    @pytest.mark.parametrize("pattern", CONV_PATTERNS)
+    def test_infinity_and_nan_of_images_reach_present_weights_only(
+        self, pattern: str, stride: int
+    ) -> None:
+        case = ConvCase(2, 16, 12, (3, 3), (7, 9), (stride, stride), (1, 1))
+        for axis, function in ((1, "conv2d"), (0, "conv2d_input_gradient")):
+            packed = self.packed_conv(case, pattern, axis)
+            shape = (case.batch, case.inputs, *case.in_hw) if axis else self.out_shape(case)
+            sizes = () if axis else (case.in_hw,)
+            x = activations(shape)
+            x[0, 3, 0, 0], x[1, 9, -1, -1], x[0, 7, 2, 3] = np.inf, -np.inf, np.nan
+            given = np.repeat(x, 2, axis=3)[:, :, :, ::2]  # not contiguous
+            got = getattr(self.backend, function)(packed, given, *sizes, **case.geometry)
+            with np.errstate(invalid="ignore"):
+                expected = getattr(reference, function)(packed, x, *sizes, **case.geometry)
+            finite = np.isfinite(expected)
+            assert not finite.all()
+            np.testing.assert_array_equal(got[~finite], expected[~finite])
+            assert np.isfinite(got[finite]).all()
+            np.testing.assert_array_equal(given, x)
 
     def test_wrong_activations_are_refused(self) -> None:
         packed = pack(weights((16, 24)), parse_pattern("2:8"), axis=1)

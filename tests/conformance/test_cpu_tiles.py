@@ -81,8 +81,9 @@ class TestUnits(KernelConformance):
         monkeypatch.setenv("COSPARSE_CPU_ISA", unit.name)
 
     # what does not depend on the vector unit, and what test_cpu.py runs on the best one
-    test_conv2d = test_conv2d_input_gradient = test_conv2d_weight_gradient = None
-    test_every_stored_dtype = test_wrong_activations_are_refused = None
+    test_conv2d_weight_gradient = test_every_stored_dtype = test_wrong_activations_are_refused = (
+        None
+    )
     test_the_other_phases_copy_is_refused = test_every_pattern = test_bitmap = None
 
     @pytest.mark.parametrize("threads", [1, 2])

@@ -76,7 +76,7 @@ def test_threads_have_even_shares(tokens, threads):
     unit = isa.available_isas()[0]
     lanes, rows = unit.lanes, 3072
     units = -(-tokens // lanes)
-    parts = linear._parts(units, 4, lanes, rows, threads)
+    parts = linear.parts_of(units, 4, lanes, rows, threads)
     work = [sum(run.tokens * run.panels for run in p.runs) * (p.end - p.first) for p in parts]
     assert sum(work) == units * lanes * rows
     assert max(work) <= 1.15 * sum(work) / threads
@@ -84,7 +84,7 @@ def test_threads_have_even_shares(tokens, threads):
 
 def test_two_panels_are_shared_and_packed_once():
     """Not the rows, for which both threads would pack both panels."""
-    first, second = linear._parts(8, 4, 16, 3072, 2)
+    first, second = linear.parts_of(8, 4, 16, 3072, 2)
     assert (first.first, first.end, second.first, second.end) == (0, 3072, 0, 3072)
     assert first.runs[0].tokens == second.runs[0].tokens == 64
     assert second.runs[0].first == 64
@@ -107,7 +107,7 @@ def test_panels_are_the_tokens_and_nothing_else():
     lanes = isa.current().lanes
     for tokens in (32, 64, 128, 256, 512, 1024, 77):
         units = -(-tokens // lanes)
-        (part,) = linear._parts(units, 4, lanes, 3072, 1)
+        (part,) = linear.parts_of(units, 4, lanes, 3072, 1)
         assert sum(run.tokens * run.panels for run in part.runs) == units * lanes < tokens + lanes
 
 
@@ -132,6 +132,21 @@ def test_threads_do_not_change_a_result(pattern):
         one = kernels.matmul(weight, x)
         for threads in (2, 3):
             np.testing.assert_array_equal(kernels.matmul(weight, x, threads=threads), one)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("hw", [(3, 5), (9, 14), (28, 28)])
+def test_threads_do_not_change_a_convolution(pattern, hw):
+    weight = np.random.default_rng(0).standard_normal((80, 32, 3, 3))
+    images = np.random.default_rng(1).standard_normal((2, 80, *hw)).astype(np.float32)
+    ff, bp = (kernels.prepare(pack(weight, parse_pattern(pattern), axis=axis)) for axis in (1, 0))
+    one = kernels.conv2d(ff, images[:, :32], padding=1)
+    back = kernels.conv2d_input_gradient(bp, images, hw, padding=1)
+    for threads in (2, 3):
+        again = kernels.conv2d(ff, images[:, :32], padding=1, threads=threads)
+        np.testing.assert_array_equal(again, one)
+        again = kernels.conv2d_input_gradient(bp, images, hw, padding=1, threads=threads)
+        np.testing.assert_array_equal(again, back)
 
 
 def test_a_single_part_runs_in_the_caller():

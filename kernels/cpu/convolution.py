@@ -1,0 +1,206 @@
+"""Convolutions on register tiles: which kernel, panels, tables, threads.
+
+Panels, widths and shares of threads are those of `linear`; pixels of the output take the place of tokens.
+What a geometry needs (tables of moves) is made once and kept for the next call.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cosparse.spec.dtypes import Array
+
+from .broadcast import LINE_BYTES
+from .conv_assembly import MOST_STRIDE, conv_kernel
+from .isa import PORTABLE, Isa
+from .linear import Part, Run, most_columns, panel_widths, parts_of
+from .moves import Moves, channel_runs, drain_moves, fill_moves
+from .objects import Kernel
+from .panels import address
+from .planes import Axis, Window
+from .recycled import borrowed
+from .tiled import TiledWeight, TileShape
+from .workers import run_parts
+
+_SUMS_BYTES = 512 << 10
+"""Sums of a group of panels, which stay in the second-level cache between k tiles."""
+_CACHED_WEIGHT_BYTES = 1 << 20
+"""A weight of fewer bytes stays there too, and meets one panel after the other: sums are then few."""
+_PAST_BYTES = 1 << 20
+"""Results of so many bytes leave the second-level cache before anything reads them."""
+
+
+def runs_on_tiles(window: Window, isa: Isa) -> bool:
+    """Whether the kernels take such a window."""
+    return isa is not PORTABLE and window.columns.stride * isa.lanes <= MOST_STRIDE
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Sizes of a weight: a group of the results has `lanes` channels in `rows` rows of a product."""
+
+    conv_groups: int
+    depth: int
+    lanes: int
+    rows: int
+
+
+def convolve(
+    weight: TiledWeight,
+    channels: Channels,
+    window: Window,
+    x: Array,
+    y: Array,
+    isa: Isa,
+    threads: int,
+) -> None:
+    """Write the outputs of `window` over `x` into `y`, both contiguous (batch, channels, h, w).
+
+    weight: its columns are (conv group, tap of the window, channel).
+    """
+    if not y.size:
+        return
+    window, in_hw = _flattened(window, (x.shape[2], x.shape[3]))
+    plane = in_hw[0] * in_hw[1]
+    cached = weight.values.nbytes + weight.indices.nbytes < _CACHED_WEIGHT_BYTES
+    sums = 0 if cached else _SUMS_BYTES
+    lines = not any(size % LINE_BYTES for size in (address(y), y.strides[1]))
+    past = lines and y.nbytes >= _PAST_BYTES
+    plan = _plan(window, in_hw, channels, weight.shape, weight.rows, sums, past, isa, threads)
+    values, indices = address(weight.values), address(weight.indices)
+    pointers, pointer_stride = address(weight.pointers), weight.pointers.strides[0]
+    x_at, y_at, rows_a_tile = address(x), address(y), weight.shape.rows
+    results = window.rows.outputs * window.columns.outputs
+
+    def run(share: _Share) -> None:
+        with borrowed(share.panel, share.scratch) as (panel, scratch):
+            for step in share.steps:
+                step.kernel(
+                    step.panels, step.group, len(window.taps), x_at, 4 * plane,
+                    address(step.fills.table), address(step.fills.pointers),
+                    address(step.runs.table), address(step.runs.pointers), address(panel),
+                    values, indices, pointers + 8 * (share.first // rows_a_tile), pointer_stride,
+                    (share.end - share.first) // rows_a_tile, weight.k_tiles, address(scratch),
+                    len(step.segments), address(step.segments),
+                    address(step.drains.table), address(step.drains.pointers), y_at, 4 * results,
+                )  # fmt: skip
+
+    run_parts(run, plan)
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One call of a kernel: panels of one width."""
+
+    kernel: Kernel
+    panels: int
+    group: int
+    fills: Moves
+    drains: Moves
+    runs: Moves
+    segments: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """Work of one thread; panel, scratch: float32 that it needs."""
+
+    first: int
+    end: int
+    panel: int
+    scratch: int
+    steps: tuple[_Step, ...]
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    window: Window,
+    in_hw: tuple[int, int],
+    channels: Channels,
+    shape: TileShape,
+    rows: int,
+    sums: int,
+    past: bool,
+    isa: Isa,
+    threads: int,
+) -> tuple[_Share, ...]:
+    """What each thread does.
+
+    sums: bytes of those that may wait at a time; past: whether results are stored past the caches.
+    """
+    pixels = window.batch * window.rows.outputs * window.columns.outputs
+    most, lanes = most_columns(shape, isa), isa.lanes
+    widths = tuple(panel_widths(-(-pixels // lanes), most))
+    plane, results = in_hw[0] * in_hw[1], window.rows.outputs * window.columns.outputs
+    image = channels.conv_groups * channels.depth * plane
+    out_image = channels.conv_groups * channels.lanes * results
+    fills = fill_moves(window, in_hw, image, widths, lanes)
+    drains = drain_moves(window, out_image, widths, lanes)
+
+    def step(run: Run, first: int, end: int) -> _Step:
+        panel, columns = _panel_at(widths, run.first // lanes), run.tokens // lanes
+        taps, row_bytes = len(window.taps), 4 * run.tokens
+        panels = slice(panel, panel + run.panels)
+        return _Step(
+            kernel=conv_kernel(shape, columns, lanes, window.columns.stride, past=past),
+            panels=run.panels,
+            group=max(1, sums // (row_bytes * (end - first))),
+            fills=_part(fills, panels, taps),
+            drains=_part(drains, panels, 2),
+            runs=channel_runs(channels.conv_groups, taps, channels.depth, shape.k_tile, plane, row_bytes),
+            segments=np.array(list(_segments(channels, first, end, row_bytes, 4 * results)), np.int64),
+        )  # fmt: skip
+
+    def share(part: Part) -> _Share:
+        steps = tuple(step(run, part.first, part.end) for run in part.runs)
+        widest = max(run.tokens for run in part.runs)
+        scratch = max(
+            min(one.group, one.panels) * run.tokens
+            for one, run in zip(steps, part.runs, strict=True)
+        )
+        return _Share(
+            part.first,
+            part.end,
+            (shape.k_tile + 1) * widest,
+            scratch * (part.end - part.first),
+            steps,
+        )
+
+    return tuple(share(part) for part in parts_of(-(-pixels // lanes), most, lanes, rows, threads))
+
+
+def _panel_at(widths: tuple[int, ...], unit: int) -> int:
+    """Number of the panel that begins at a unit."""
+    return int(np.searchsorted(np.cumsum((0, *widths)), unit))
+
+
+def _part(moves: Moves, panels: slice, lists: int) -> Moves:
+    """Those of some panels, which have `lists` lists each."""
+    return Moves(
+        moves.table, np.ascontiguousarray(moves.pointers[lists * panels.start : lists * panels.stop + 1])
+    )  # fmt: skip
+
+
+def _segments(
+    channels: Channels, first: int, end: int, row_bytes: int, plane_bytes: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Rows [first, end) of a product that are results, by conv group: (0, source, channels, target)."""
+    for group in range(channels.conv_groups):
+        start = group * channels.rows
+        low, high = max(first, start), min(end, start + channels.lanes)
+        if low < high:
+            channel = group * channels.lanes + low - start
+            yield 0, (low - first) * row_bytes, high - low, channel * plane_bytes
+
+
+def _flattened(window: Window, in_hw: tuple[int, int]) -> tuple[Window, tuple[int, int]]:
+    """Images as one row each, where output pixel i reads pixel i."""
+    (rows, columns) = window.rows, window.columns
+    same = (rows.outputs, columns.outputs) == in_hw and rows.stride == columns.stride == 1
+    if not (same and rows.offsets == columns.offsets == (0,)):
+        return window, in_hw
+    pixels = in_hw[0] * in_hw[1]
+    line = Axis(pixels, 1, (0,))
+    return Window(window.batch, Axis(1, 1, (0,)), line, window.taps, window.all_taps), (1, pixels)
