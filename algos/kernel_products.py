@@ -60,24 +60,33 @@ def why_stock(plan: LayerPlan, phase: Phase, *, soft: bool = False) -> str | Non
 
 
 def products(
-    plan: LayerPlan, weight: Tensor, rule: GradientRule, *, with_bp: bool, scale: Tensor | None
+    plan: LayerPlan,
+    weight: Tensor,
+    rule: GradientRule,
+    *,
+    with_bp: bool,
+    scale: Tensor | None,
+    taps_apart: bool = False,
 ) -> Products:
-    """Select and pack for one step. Raises UnsupportedError for a weight that is not float32 on the CPU."""
+    """Select and pack for one step. taps_apart: for a strided convolution.
+
+    Raises UnsupportedError for a weight that is not float32 on the CPU.
+    """
     check_operand(plan.name, weight)
     threads = torch.get_num_threads()
     packed = {phase: why_stock(plan, phase, soft=scale is not None) is None for phase in _AXIS}
     packed[Phase.BP] &= with_bp
     if _is_plain(plan, scale) and packed[Phase.FF] and packed[Phase.BP] >= with_bp:
         axes = (1, 0) if with_bp else (1,)
-        copies: list[Operand] = [*_selected(plan, weight, axes), weight]
+        copies: list[Operand] = [*_selected(plan, weight, axes, taps_apart), weight]
         return Products(copies[0], copies[1], None, rule, threads)
     chosen = operands(plan, weight, with_bp=with_bp, scale=scale)
     ff: Operand = weight if chosen.ff is None else chosen.ff
     bp: Operand = rule.weight(weight, chosen.ff, chosen.bp)
     if packed[Phase.FF]:
-        ff = _packed(plan, plan.ff, ff, 1)
+        ff = _packed(plan, plan.ff, ff, 1, taps_apart)
     if packed[Phase.BP]:
-        bp = _packed(plan, plan.bp, bp, 0)
+        bp = _packed(plan, plan.bp, bp, 0, taps_apart)
     return Products(ff, bp, chosen.factor, rule, threads)
 
 
@@ -102,7 +111,9 @@ def _is_plain(plan: LayerPlan, scale: Tensor | None) -> bool:
     return usual and same and scale is None and isinstance(pattern, NM | VNM)
 
 
-def _selected(plan: LayerPlan, weight: Tensor, axes: tuple[int, ...]) -> tuple[Copy, ...]:
+def _selected(
+    plan: LayerPlan, weight: Tensor, axes: tuple[int, ...], taps_apart: bool
+) -> tuple[Copy, ...]:
     assert plan.ff is not None
     return cpu.step_copies(
         weight.detach().numpy(),
@@ -110,16 +121,19 @@ def _selected(plan: LayerPlan, weight: Tensor, axes: tuple[int, ...]) -> tuple[C
         axes=axes,
         select_dtype=plan.select_dtype,
         conv_groups=plan.conv_groups,
+        taps_apart=taps_apart,
     )
 
 
-def _packed(plan: LayerPlan, pattern: Pattern | None, weight: Operand, axis: int) -> Copy:
+def _packed(
+    plan: LayerPlan, pattern: Pattern | None, weight: Operand, axis: int, taps_apart: bool
+) -> Copy:
     """A weight whose dropped entries are zero already: the selection finds what is kept."""
     assert pattern is not None and isinstance(weight, Tensor)
     options: dict[str, Any] = {"select_dtype": plan.select_dtype, "conv_groups": plan.conv_groups}
     array = weight.detach().numpy()
     if isinstance(pattern, NM | VNM):
-        return cpu.step_copies(array, pattern, axes=(axis,), **options)[0]
+        return cpu.step_copies(array, pattern, axes=(axis,), taps_apart=taps_apart, **options)[0]
     return cpu.prepare(pack(array, pattern, axis=axis, dtype="float32", **options))
 
 
@@ -148,20 +162,27 @@ def kernel_conv2d(
     scale: Tensor | None,
 ) -> Tensor:
     """`layers.sparse_conv2d` on packed copies."""
+    strided = max(conv.stride) > 1
     y: Tensor = KernelConv2dFunction.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, _for_call(x, weight, rule, plan, scale), conv
+        x, weight, bias, _for_call(x, weight, rule, plan, scale, taps_apart=strided), conv
     )
     return y
 
 
 def _for_call(
-    x: Tensor, weight: Tensor, rule: GradientRule, plan: LayerPlan, scale: Tensor | None
+    x: Tensor,
+    weight: Tensor,
+    rule: GradientRule,
+    plan: LayerPlan,
+    scale: Tensor | None,
+    *,
+    taps_apart: bool = False,
 ) -> Products:
     if torch.is_autocast_enabled("cpu"):
         raise UnsupportedError(f"{plan.name}: kernels='cpu' computes in float32; turn autocast off")
     check_operand(plan.name, x)
     with_bp = torch.is_grad_enabled() and x.requires_grad
-    return products(plan, weight, rule, with_bp=with_bp, scale=scale)
+    return products(plan, weight, rule, with_bp=with_bp, scale=scale, taps_apart=taps_apart)
 
 
 class KernelLinearFunction(Function):
@@ -229,9 +250,8 @@ class KernelConv2dFunction(Function):
             return F.conv2d(
                 x, products.ff, bias, conv.stride, conv.padding, conv.dilation, conv.groups
             )
-        image, ff = x.detach().contiguous().numpy(), products.ff
-        assert isinstance(ff, PreparedWeight)  # a weight with taps has no other copy
-        y = torch.from_numpy(cpu.conv2d(ff, image, threads=products.threads, **_geometry(conv)))
+        image, options = x.detach().contiguous().numpy(), _geometry(conv)
+        y = torch.from_numpy(cpu.conv2d(products.ff, image, threads=products.threads, **options))
         return y if bias is None else y.add_(bias.view(-1, 1, 1))
 
     @staticmethod
@@ -255,7 +275,6 @@ def _conv_input_gradient(
     if isinstance(products.bp, Tensor):
         error = products.rule.prune(grad, 1, conv.groups)
         return conv_backward(error, x, products.bp, conv, 0)
-    assert isinstance(products.bp, PreparedWeight)
     found = cpu.conv2d_input_gradient(
         products.bp,
         grad.contiguous().numpy(),

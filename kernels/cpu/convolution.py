@@ -5,7 +5,7 @@ What a geometry needs (tables of moves) is made once and kept for the next call.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,7 @@ from cosparse.spec.dtypes import Array
 
 from .broadcast import LINE_BYTES
 from .conv_assembly import MOST_STRIDE, conv_kernel
-from .isa import PORTABLE, Isa
+from .isa import Isa
 from .linear import Part, Run, most_columns, panel_widths, parts_of
 from .moves import Moves, channel_runs, drain_moves, fill_moves
 from .objects import Kernel
@@ -32,11 +32,6 @@ _PAST_BYTES = 1 << 20
 """Results of so many bytes leave the second-level cache before anything reads them."""
 
 
-def runs_on_tiles(window: Window, isa: Isa) -> bool:
-    """Whether the kernels take such a window."""
-    return isa is not PORTABLE and window.columns.stride * isa.lanes <= MOST_STRIDE
-
-
 @dataclass(frozen=True)
 class Channels:
     """Sizes of a weight: a group of the results has `lanes` channels in `rows` rows of a product."""
@@ -52,16 +47,19 @@ def convolve(
     channels: Channels,
     window: Window,
     x: Array,
-    y: Array,
+    images: Array,
     isa: Isa,
     threads: int,
 ) -> None:
-    """Write the outputs of `window` over `x` into `y`, both contiguous (batch, channels, h, w).
+    """Write the outputs of `window` over `x` into `images`, (batch, channels, h', w').
 
-    weight: its columns are (conv group, tap of the window, channel).
+    weight: its columns are (conv group, tap of the window, channel). x: contiguous.
     """
-    if not y.size:
+    if not images.size:
         return
+    if window.columns.stride * isa.lanes > MOST_STRIDE:
+        x, window = _with_columns_apart(x, window)
+    y = images if images.flags.c_contiguous else np.empty(images.shape, np.float32)
     window, in_hw = _flattened(window, (x.shape[2], x.shape[3]))
     plane = in_hw[0] * in_hw[1]
     cached = weight.values.nbytes + weight.indices.nbytes < _CACHED_WEIGHT_BYTES
@@ -88,6 +86,8 @@ def convolve(
                 )  # fmt: skip
 
     run_parts(run, plan)
+    if y is not images:
+        images[...] = y
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +193,20 @@ def _segments(
         if low < high:
             channel = group * channels.lanes + low - start
             yield 0, (low - first) * row_bytes, high - low, channel * plane_bytes
+
+
+def _with_columns_apart(x: Array, window: Window) -> tuple[Array, Window]:
+    """Images with the pixels of every column offset side by side: strides beyond the tables of moves."""
+    columns = window.columns
+    split = np.zeros((*x.shape[:3], len(columns.offsets), columns.outputs), np.float32)
+    for number, offset in enumerate(columns.offsets):
+        first = max(0, -(offset // columns.stride))
+        met = x[..., offset + first * columns.stride :: columns.stride]
+        count = max(0, min(columns.outputs - first, met.shape[3]))
+        split[:, :, :, number, first : first + count] = met[..., :count]
+    offsets = tuple(range(0, len(columns.offsets) * columns.outputs, columns.outputs))
+    apart = replace(window, columns=Axis(columns.outputs, 1, offsets))
+    return split.reshape(*x.shape[:3], -1), apart
 
 
 def _flattened(window: Window, in_hw: tuple[int, int]) -> tuple[Window, tuple[int, int]]:

@@ -6,9 +6,11 @@ A linear weight whose sizes fill whole blocks goes that way, both directions of 
 in the cache; any other is packed and then prepared, with the same result of every product.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from math import lcm
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from .panels import address
 from .prepared import PreparedWeight, prepare
 from .recycled import borrowed, recycle, recycled_empty
 from .tiled import ROW_ALIGNMENT, TiledWeight, TileShape
-from .tuned import tile_shape
+from .tuned import conv_shape, tile_shape
 
 PANEL_BYTES = 1 << 20
 """Of a weight's rows that are packed in both directions one after the other: half a second-level cache."""
@@ -32,51 +34,30 @@ PANEL_BYTES = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class StepCopy:
-    """One copy of a linear weight, in register tiles only."""
+    """One copy of a weight without convolution groups, in register tiles only: columns are (tap, K)."""
 
     layout: Layout
     tiles: TiledWeight
 
+    finite = True
+    """Others are prepared."""
+
+    @property
+    def group_rows(self) -> int:
+        return self.layout.lanes
+
+    def conv_tiles(self, _isa: Isa, taps: tuple[int, ...]) -> TiledWeight:
+        """Those of some taps; of all, unless the copy was made with `taps_apart`."""
+        if len(taps) == self.layout.taps:
+            return self.tiles
+        each = self.layout.reduction // self.tiles.shape.k_tile
+        k_tiles = np.add.outer(np.array(taps) * each, np.arange(each)).reshape(-1)
+        pointers = np.ascontiguousarray(self.tiles.pointers[k_tiles])
+        columns = len(taps) * self.layout.reduction
+        return replace(self.tiles, columns=columns, pointers=pointers)
+
 
 Copy = StepCopy | PreparedWeight
-
-
-def step_copies(
-    weight: Array,
-    pattern: Pattern,
-    *,
-    axes: tuple[int, ...] = (1, 0),
-    select_dtype: str = "float16",
-    conv_groups: int = 1,
-) -> tuple[Copy, ...]:
-    """What the products of one step take, for each of `axes`: 1 for FF, 0 for BP.
-
-    weight: as `pack_weight` takes it. Raises what `pack_weight` raises.
-    """
-    plans = _plans(weight, pattern, axes, select_dtype) if conv_groups == 1 else None
-    if plans is None:
-        return tuple(
-            prepare(
-                pack_weight(
-                    weight, pattern, axis=axis, select_dtype=select_dtype, conv_groups=conv_groups
-                )
-            )
-            for axis in axes
-        )
-    copies = [_begun(plan) for plan in plans]
-    source = address(weight)
-    places = [(address(copy.tiles.values), address(copy.tiles.indices)) for copy in copies]
-    with borrowed(max(plan.scratch for plan in plans)) as (scratch,):
-        scratch_at = address(scratch)
-        for panel in range(len(plans[0].panels)):
-            for plan, (values, indices) in zip(plans, places, strict=True):
-                for call in plan.panels[panel]:
-                    plan.kernel(
-                        source + call.source, plan.stride, call.groups, call.blocks, scratch_at,
-                        values + call.values, plan.value_bytes, call.values_run,
-                        indices + call.indices, plan.index_bytes, call.indices_run,
-                    )  # fmt: skip
-    return tuple(copies)
 
 
 @dataclass(frozen=True)
@@ -113,7 +94,79 @@ class _Plan:
     """Calls for each panel of rows."""
 
 
-def _begun(plan: _Plan) -> StepCopy:
+def step_copies(
+    weight: Array,
+    pattern: Pattern,
+    *,
+    axes: tuple[int, ...] = (1, 0),
+    select_dtype: str = "float16",
+    conv_groups: int = 1,
+    taps_apart: bool = False,
+) -> tuple[Copy, ...]:
+    """What the products of one step take, for each of `axes`: 1 for FF, 0 for BP.
+
+    weight: as `pack_weight` takes it; taps_apart: for the BP of a strided convolution, which multiplies
+    some taps at a time. Raises what `pack_weight` raises.
+    """
+    found: tuple[Copy | None, ...] = (None,) * len(axes)
+    if conv_groups == 1 and weight.ndim == 2:
+        found = _copies(weight, _plans(weight, pattern, axes, select_dtype)) or found
+    elif conv_groups == 1 and isinstance(pattern, NM | VNM):
+        found = tuple(_conv_copy(weight, pattern, a, select_dtype, taps_apart) for a in axes)
+    options: dict[str, Any] = {"select_dtype": select_dtype, "conv_groups": conv_groups}
+    return tuple(
+        prepare(pack_weight(weight, pattern, axis=axis, **options)) if copy is None else copy
+        for axis, copy in zip(axes, found, strict=True)
+    )
+
+
+def _conv_copy(
+    weight: Array, pattern: NM | VNM, axis: int, select_dtype: str, taps_apart: bool
+) -> StepCopy | None:
+    """A convolution's weight as a linear one, tap after tap along K; None where it has to be prepared."""
+    layout = Layout(weight.shape, axis)
+    if weight.dtype != np.float32 or layout.reduction % pattern.m:
+        return None
+    unit = layout.reduction if taps_apart and axis == 0 else 0
+    if axis == 1:
+        matrix = weight.transpose(0, 2, 3, 1).reshape(layout.lanes, -1)
+    else:
+        matrix = weight.transpose(2, 3, 0, 1).reshape(-1, layout.lanes)
+    plans = _plans(matrix, pattern, (axis,), select_dtype, partial(_conv_cut, unit, pattern.m))
+    copies = _copies(matrix, plans, layout)
+    return copies[0] if copies and np.isfinite(copies[0].tiles.values).all() else None
+
+
+def _conv_cut(unit: int, m: int, shared: int, density: float, isa: Isa) -> TileShape | None:
+    """The tiles of a convolution; whole k tiles fill `unit` columns unless it is 0, else None."""
+    shape, step = conv_shape(shared, density, isa), lcm(isa.lanes, m)
+    fitting = [k for k in range(step, shape.k_tile + 1, step) if unit % k == 0]
+    return replace(shape, k_tile=fitting[-1]) if fitting else None
+
+
+def _copies(
+    weight: Array, plans: list[_Plan] | None, layout: Layout | None = None
+) -> tuple[StepCopy, ...] | None:
+    """layout: of the copies where it is not that of `weight`."""
+    if plans is None:
+        return None
+    copies = [_begun(plan, layout or plan.layout) for plan in plans]
+    source = address(weight)
+    places = [(address(copy.tiles.values), address(copy.tiles.indices)) for copy in copies]
+    with borrowed(max(plan.scratch for plan in plans)) as (scratch,):
+        scratch_at = address(scratch)
+        for panel in range(len(plans[0].panels)):
+            for plan, (values, indices) in zip(plans, places, strict=True):
+                for call in plan.panels[panel]:
+                    plan.kernel(
+                        source + call.source, plan.stride, call.groups, call.blocks, scratch_at,
+                        values + call.values, plan.value_bytes, call.values_run,
+                        indices + call.indices, plan.index_bytes, call.indices_run,
+                    )  # fmt: skip
+    return tuple(copies)
+
+
+def _begun(plan: _Plan, layout: Layout) -> StepCopy:
     """A copy with nothing but what fills up its tiles."""
     shape = plan.shape
     values = recycled_empty(plan.steps * shape.rows)
@@ -123,13 +176,17 @@ def _begun(plan: _Plan) -> StepCopy:
         values[first * shape.rows : last * shape.rows] = 0
         indices[first:last] = shape.k_tile
     tiles = TiledWeight(shape, plan.layout.reduction, plan.pointers, values, indices)
-    copy = StepCopy(plan.layout, tiles)
+    copy = StepCopy(layout, tiles)
     recycle(copy, values, indices)
     return copy
 
 
 def _plans(
-    weight: Array, pattern: Pattern, axes: tuple[int, ...], select_dtype: str
+    weight: Array,
+    pattern: Pattern,
+    axes: tuple[int, ...],
+    select_dtype: str,
+    cut: Callable[[int, float, Isa], TileShape | None] = tile_shape,
 ) -> list[_Plan] | None:
     """None where some direction has to be packed and prepared."""
     isa = current()
@@ -139,10 +196,10 @@ def _plans(
     selection = selection_of(pattern, select_dtype, isa)
     if selection is None:
         return None
-    cuts = [
-        (Layout(weight.shape, a), tile_shape(selection.v, selection.n / selection.m, isa))
-        for a in axes
-    ]
+    shape = cut(selection.v, selection.n / selection.m, isa)
+    if shape is None:
+        return None
+    cuts = [(Layout(weight.shape, axis), shape) for axis in axes]
     if not all(_fills_blocks(layout, selection, shape, isa) for layout, shape in cuts):
         return None
     unit = max(_unit(layout, selection, shape, isa) for layout, shape in cuts)

@@ -28,7 +28,7 @@ from .int8 import Int8Weight, int8_weight
 from .isa import Isa, current
 from .permute import PermutedWeight, can_permute, permuted
 from .tiled import TiledWeight, tile
-from .tuned import default_shape, tile_shape
+from .tuned import conv_shape, tile_shape
 
 SHARED_ROWS = 4
 """Rows of a tile whose lanes share their columns."""
@@ -64,6 +64,11 @@ class PreparedWeight:
         """Rows of a product, with those that fill the last tile of every convolution group."""
         return self.tiles * self.tile_rows
 
+    @property
+    def group_rows(self) -> int:
+        """`rows` of one convolution group."""
+        return _lane_tiles(self.layout, self.tile_rows) * self.tile_rows
+
     @cached_property
     def _tiled(self) -> dict[tuple[str, tuple[int, ...] | None], TiledWeight]:
         return {}
@@ -82,9 +87,7 @@ class PreparedWeight:
         """Some taps of a convolution's weight, columns (conv group, one of `taps`, K), made once a unit."""
         key = (isa.name, taps)
         if key not in self._tiled:
-            shape = tile_shape(self._common_rows, self.density, isa)
-            if shape.across:  # pixels lie in the lanes
-                shape = default_shape(self._common_rows)
+            shape = conv_shape(self._common_rows, self.density, isa)
             self._tiled[key] = tile(shape, *self._entries(taps))
         return self._tiled[key]
 
@@ -93,7 +96,7 @@ class PreparedWeight:
         """`shared_rows` that no convolution group cuts: a group has whole tiles of `tile_rows` rows."""
         if self.layout.conv_groups == 1:
             return self.shared_rows
-        return math.gcd(self.shared_rows, _lane_tiles(self.layout, self.tile_rows) * self.tile_rows)
+        return math.gcd(self.shared_rows, self.group_rows)
 
     def _entries(self, taps: tuple[int, ...]) -> tuple[Array, Array, Array, int]:
         """(first entry of every tile, columns, values, number of columns) of ascending taps only."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from cosparse.spec import PackedTensor
 from cosparse.spec.dtypes import Array
+from cosparse.spec.layout import Layout
 
 from ..geometry import (
     Pair,
@@ -24,7 +25,7 @@ from ..geometry import (
     check_weight_gradient,
 )
 from ..quantise import Per
-from .convolution import Channels, convolve, runs_on_tiles
+from .convolution import Channels, convolve
 from .copies import StepCopy
 from .dense import dense_matmul
 from .im2col import im2col
@@ -67,7 +68,7 @@ def matmul(weight: Weight, x: Array, *, threads: int = 1) -> Array:
         y = from_strips(_multiply_panel(prepared, to_panel(x), threads), len(x))
     else:
         y = multiply(prepared.register_tiles(isa), x, isa, threads)[:, : prepared.rows]
-    return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
+    return y if prepared.rows == _lanes(prepared.layout) else _without_padding(prepared, y)
 
 
 def matmul_int8(
@@ -81,7 +82,7 @@ def matmul_int8(
     x = check_linear(prepared.layout, x)
     check_threads(threads)
     y = multiply_int8(prepared.int8, x, per, current(), threads)[:, : prepared.rows]
-    return y if prepared.rows == _lanes(prepared) else _without_padding(prepared, y)
+    return y if prepared.rows == _lanes(prepared.layout) else _without_padding(prepared, y)
 
 
 def _matmul_tiles(weight: StepCopy, x: Array, threads: int) -> Array:
@@ -98,7 +99,7 @@ def weight_gradient(dy: Array, x: Array, *, threads: int = 1) -> Array:
 
 
 def conv2d(
-    weight: PackedTensor | PreparedWeight,
+    weight: Weight,
     x: Array,
     *,
     stride: Pair = 1,
@@ -107,15 +108,15 @@ def conv2d(
     threads: int = 1,
 ) -> Array:
     """Forward convolution. x: (batch, in, height, width); returns (batch, out, height', width')."""
-    prepared = as_prepared(weight)
-    x, geometry = check_forward(prepared.layout, x, stride, padding, dilation)
-    y = _lent_images(len(x), _lanes(prepared), geometry.out_hw)
-    _convolve(prepared, forward_window(geometry), x, y, threads)
+    weight = _repacked(weight)
+    x, geometry = check_forward(weight.layout, x, stride, padding, dilation)
+    y = _lent_images(len(x), _lanes(weight.layout), geometry.out_hw)
+    _convolve(weight, forward_window(geometry), x, y, threads)
     return y
 
 
 def conv2d_input_gradient(
-    weight: PackedTensor | PreparedWeight,
+    weight: Weight,
     dy: Array,
     in_hw: tuple[int, int],
     *,
@@ -124,19 +125,23 @@ def conv2d_input_gradient(
     dilation: Pair = 1,
     threads: int = 1,
 ) -> Array:
-    """Gradient of the input of `conv2d`. dy: (batch, out, height', width'); returns (batch, in, *in_hw)."""
-    prepared = as_prepared(weight)
-    dy, geometry = check_input_gradient(prepared.layout, dy, in_hw, stride, padding, dilation)
-    dx = _lent_images(len(dy), _lanes(prepared), in_hw)
-    if geometry.stride != (1, 1) or not prepared.finite:
+    """Gradient of the input of `conv2d`. dy: (batch, out, height', width'); returns (batch, in, *in_hw).
+
+    A step's copy for a stride is made with `taps_apart`.
+    """
+    weight = _repacked(weight)
+    dy, geometry = check_input_gradient(weight.layout, dy, in_hw, stride, padding, dilation)
+    lanes = _lanes(weight.layout)
+    dx = _lent_images(len(dy), lanes, in_hw)
+    if geometry.stride != (1, 1) or not weight.finite:
         dx[...] = 0
-    if prepared.finite:
+    if weight.finite:
         for inputs, window in gradient_windows(geometry):
-            _convolve(prepared, window, dy, dx[:, :, *inputs], threads)
+            _convolve(weight, window, dy, dx[:, :, *inputs], threads)
         return dx
-    part = np.empty((len(dy), _lanes(prepared), *geometry.out_hw), np.float32)
+    part = np.empty((len(dy), lanes, *geometry.out_hw), np.float32)
     for inputs, outputs, window in tap_windows(geometry):  # padding times infinity is NaN
-        _convolve(prepared, window, dy, part, threads)
+        _convolve(weight, window, dy, part, threads)
         dx[:, :, *inputs] += part[:, :, *outputs]
     return dx
 
@@ -164,28 +169,30 @@ def as_prepared(weight: PackedTensor | PreparedWeight) -> PreparedWeight:
     return weight if isinstance(weight, PreparedWeight) else prepare(weight)
 
 
+def _repacked(weight: Weight) -> PreparedWeight | StepCopy:
+    return weight if isinstance(weight, StepCopy) else as_prepared(weight)
+
+
 def _lent_images(batch: int, channels: int, hw: tuple[int, int]) -> Array:
     """An uninitialised (batch, channels, *hw) array, whose memory is used again."""
     return lent_results(batch * channels, hw[0] * hw[1]).reshape(batch, channels, *hw)
 
 
 def _convolve(
-    prepared: PreparedWeight, window: Window, x: Array, images: Array, threads: int
+    weight: PreparedWeight | StepCopy, window: Window, x: Array, images: Array, threads: int
 ) -> None:
     """Write the outputs of `window` over `x` into `images`."""
     check_threads(threads)
-    isa, layout = current(), prepared.layout
-    if runs_on_tiles(window, isa):
-        groups = max(1, layout.conv_groups)
-        channels = Channels(groups, layout.reduction, layout.lanes, prepared.rows // groups)
-        y = images if images.flags.c_contiguous else np.empty(images.shape, np.float32)
-        convolve(prepared.conv_tiles(isa, window.taps), channels, window, x, y, isa, threads)
-        if y is not images:
-            images[...] = y
+    isa = current()
+    if isa is not PORTABLE:
+        tiles, layout = weight.conv_tiles(isa, window.taps), weight.layout
+        channels = Channels(layout.conv_groups, layout.reduction, layout.lanes, weight.group_rows)
+        convolve(tiles, channels, window, x, images, isa, threads)
         return
-    plan = ConvPlan(window, x.shape[1], prepared.layout.conv_groups)
-    results = _multiply_panel(prepared, plan.panel(x), threads, window.taps)
-    plan.to_images(results, prepared.layout.lanes, images)
+    assert isinstance(weight, PreparedWeight)  # there is no other copy without a vector unit
+    plan = ConvPlan(window, x.shape[1], weight.layout.conv_groups)
+    results = _multiply_panel(weight, plan.panel(x), threads, window.taps)
+    plan.to_images(results, weight.layout.lanes, images)
 
 
 def _multiply_panel(
@@ -223,8 +230,8 @@ def _tile_bounds(entries: Array, threads: int) -> list[tuple[int, int]]:
     return list(pairwise([0, *inner, len(entries)]))
 
 
-def _lanes(prepared: PreparedWeight) -> int:
-    return prepared.layout.conv_groups * prepared.layout.lanes
+def _lanes(layout: Layout) -> int:
+    return layout.conv_groups * layout.lanes
 
 
 def _without_padding(prepared: PreparedWeight, y: Array) -> Array:

@@ -36,6 +36,12 @@ def tile_shape(shared_rows: int, density: float, isa: Isa) -> TileShape:
     return default_shape(shared_rows)
 
 
+def conv_shape(shared_rows: int, density: float, isa: Isa) -> TileShape:
+    """As `tile_shape`, for output pixels in the vector lanes."""
+    shape = tile_shape(shared_rows, density, isa)
+    return default_shape(shared_rows) if shape.across else shape
+
+
 def default_shape(shared_rows: int) -> TileShape:
     """The choice of a machine that was not measured."""
     if shared_rows % 4 == 0:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from cosparse.spec import PatternError, UnsupportedError, pack, parse_pattern
-from kernels.cpu import StepCopy, isa, matmul, prepare, step_copies
+from kernels.cpu import (
+    PreparedWeight,
+    StepCopy,
+    conv2d,
+    conv2d_input_gradient,
+    isa,
+    matmul,
+    prepare,
+    step_copies,
+)
 from kernels.cpu.pack import pack_weight
 from kernels.cpu.pack_assembly import Selection, Target, pack_assembly
 from kernels.cpu.pack_shared import can_share
@@ -143,6 +152,33 @@ def test_which_packing_kernels_share_the_work():
         (8, 8, 16, 16, False), (2, 8, 2, 16, False), (4, 8, 4, 8, False),
     ):  # fmt: skip
         assert can_share(Selection(2, m, v, "float16"), Target(run), lanes) == expected
+
+
+@pytest.mark.parametrize("pattern", ["2:8", "1:16", "8:2:8"])
+@pytest.mark.parametrize("shape", [(64, 32, 3, 3), (128, 64, 1, 1), (48, 64, 3, 2), (40, 24, 3, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_step_s_copy_of_a_convolution(machine, pattern, shape, stride):
+    """Products as of a prepared weight; whole blocks are packed into tiles."""
+    chosen, array = parse_pattern(pattern), weight(shape, "normal")
+    array.setflags(write=False)
+    options = {"stride": stride, "padding": 1}
+    ff, bp = step_copies(array, chosen, taps_apart=stride > 1)
+    if isa.current() is not isa.PORTABLE and shape in ((64, 32, 3, 3), (128, 64, 1, 1)):
+        assert isinstance(ff, StepCopy) and isinstance(bp, StepCopy)
+    images = np.random.default_rng(1).standard_normal((2, shape[1], 9, 6)).astype(np.float32)
+    ff_packed, bp_packed = (pack(array, chosen, axis=a, dtype="float32") for a in (1, 0))
+    expected = conv2d(prepare(ff_packed), images, **options)
+    np.testing.assert_array_equal(conv2d(ff, images, **options), expected)
+    back = conv2d_input_gradient(prepare(bp_packed), expected, (9, 6), **options)
+    got = conv2d_input_gradient(bp, expected, (9, 6), **options)
+    np.testing.assert_allclose(got, back, rtol=1e-4, atol=1e-4)  # taps apart: other k tiles
+
+
+def test_weights_that_are_not_finite_are_prepared():
+    array = weight((64, 64, 3, 3), "normal")
+    array[3, 5] = np.inf
+    for copy in step_copies(array, parse_pattern("2:8")):
+        assert isinstance(copy, PreparedWeight)
 
 
 def test_large_weights_go_straight_into_tiles():
