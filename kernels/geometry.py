@@ -1,5 +1,7 @@
 """Sizes of a convolution, and the checks that every backend makes before it starts."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from cosparse.spec import ConvGeometry, ShapeError, UnsupportedError
@@ -28,7 +30,19 @@ def conv_geometry(
 
     Raises ShapeError.
     """
-    strides, paddings, dilations = pair(stride), pair(padding), pair(dilation)
+    pairs = in_hw, kernel, pair(stride), pair(padding), pair(dilation)
+    return _geometry(batch, *((first, second) for first, second in pairs))
+
+
+@lru_cache(maxsize=1024)
+def _geometry(
+    batch: int,
+    in_hw: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    paddings: tuple[int, int],
+    dilations: tuple[int, int],
+) -> ConvGeometry:
     if min(strides) < 1 or min(dilations) < 1 or min(paddings) < 0 or min(kernel) < 1:
         raise ShapeError(
             "convolution: expected stride, dilation and kernel >= 1 and padding >= 0, got "

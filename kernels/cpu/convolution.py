@@ -64,25 +64,23 @@ def convolve(
     plane = in_hw[0] * in_hw[1]
     cached = weight.values.nbytes + weight.indices.nbytes < _CACHED_WEIGHT_BYTES
     sums = 0 if cached else _SUMS_BYTES
-    lines = not any(size % LINE_BYTES for size in (address(y), y.strides[1]))
+    results = window.rows.outputs * window.columns.outputs
+    lines = address(y) % LINE_BYTES == 4 * results % LINE_BYTES == 0
     past = lines and y.nbytes >= _PAST_BYTES
     plan = _plan(window, in_hw, channels, weight.shape, weight.rows, sums, past, isa, threads)
     values, indices = address(weight.values), address(weight.indices)
     pointers, pointer_stride = address(weight.pointers), weight.pointers.strides[0]
-    x_at, y_at, rows_a_tile = address(x), address(y), weight.shape.rows
-    results = window.rows.outputs * window.columns.outputs
+    x_at, x_plane, y_at, y_plane = address(x), 4 * plane, address(y), 4 * results
+    taps, k_tiles = len(window.taps), weight.k_tiles
 
     def run(share: _Share) -> None:
         with borrowed(share.panel, share.scratch) as (panel, scratch):
+            panel_at, scratch_at = address(panel), address(scratch)
+            first, tiles = pointers + 8 * share.first_tile, share.tiles
             for step in share.steps:
                 step.kernel(
-                    step.panels, step.group, len(window.taps), x_at, 4 * plane,
-                    address(step.fills.table), address(step.fills.pointers),
-                    address(step.runs.table), address(step.runs.pointers), address(panel),
-                    values, indices, pointers + 8 * (share.first // rows_a_tile), pointer_stride,
-                    (share.end - share.first) // rows_a_tile, weight.k_tiles, address(scratch),
-                    len(step.segments), address(step.segments),
-                    address(step.drains.table), address(step.drains.pointers), y_at, 4 * results,
+                    step.panels, step.group, taps, x_at, x_plane, *step.fills, panel_at, values,
+                    indices, first, pointer_stride, tiles, k_tiles, scratch_at, *step.drains, y_at, y_plane,
                 )  # fmt: skip
 
     run_parts(run, plan)
@@ -97,18 +95,20 @@ class _Step:
     kernel: Kernel
     panels: int
     group: int
-    fills: Moves
-    drains: Moves
-    runs: Moves
-    segments: Array
+    fills: tuple[int, ...]
+    """Addresses of the tables, as the kernel takes them: moves that fill a panel, runs of channels."""
+    drains: tuple[int, ...]
+    """The same: segments with their number, moves that drain it."""
+    tables: tuple[Array, ...]
+    """What lies there."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Share:
     """Work of one thread; panel, scratch: float32 that it needs."""
 
-    first: int
-    end: int
+    first_tile: int
+    tiles: int
     panel: int
     scratch: int
     steps: tuple[_Step, ...]
@@ -143,15 +143,22 @@ def _plan(
         panel, columns = _panel_at(widths, run.first // lanes), run.tokens // lanes
         taps, row_bytes = len(window.taps), 4 * run.tokens
         panels = slice(panel, panel + run.panels)
+        fill, drain = _part(fills, panels, taps), _part(drains, panels, 2)
+        runs = channel_runs(
+            channels.conv_groups, taps, channels.depth, shape.k_tile, plane, row_bytes
+        )
+        rows = list(_segments(channels, first, end, row_bytes, 4 * results))
+        segments = np.array(rows, np.int64)
+        filling = (fill.table, fill.pointers, runs.table, runs.pointers)
+        draining = (segments, drain.table, drain.pointers)
         return _Step(
             kernel=conv_kernel(shape, columns, lanes, window.columns.stride, past=past),
             panels=run.panels,
             group=max(1, sums // (row_bytes * (end - first))),
-            fills=_part(fills, panels, taps),
-            drains=_part(drains, panels, 2),
-            runs=channel_runs(channels.conv_groups, taps, channels.depth, shape.k_tile, plane, row_bytes),
-            segments=np.array(list(_segments(channels, first, end, row_bytes, 4 * results)), np.int64),
-        )  # fmt: skip
+            fills=tuple(map(address, filling)),
+            drains=(len(rows), *map(address, draining)),
+            tables=(*filling, *draining),
+        )
 
     def share(part: Part) -> _Share:
         steps = tuple(step(run, part.first, part.end) for run in part.runs)
@@ -160,12 +167,13 @@ def _plan(
             min(one.group, one.panels) * run.tokens
             for one, run in zip(steps, part.runs, strict=True)
         )
+        rows = part.end - part.first
         return _Share(
-            part.first,
-            part.end,
-            (shape.k_tile + 1) * widest,
-            scratch * (part.end - part.first),
-            steps,
+            first_tile=part.first // shape.rows,
+            tiles=rows // shape.rows,
+            panel=(shape.k_tile + 1) * widest,
+            scratch=scratch * rows,
+            steps=steps,
         )
 
     return tuple(share(part) for part in parts_of(-(-pixels // lanes), most, lanes, rows, threads))

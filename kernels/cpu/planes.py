@@ -7,7 +7,7 @@ then the plane from another start, and images are copied once in and once out.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -113,6 +113,7 @@ class Strips:
         return len(self.first) * (self.width + _STRIP_COST)
 
 
+@lru_cache(maxsize=1024)
 def forward_window(geometry: ConvGeometry) -> Window:
     """The forward convolution."""
     rows, columns = (
