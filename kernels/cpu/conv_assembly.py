@@ -27,7 +27,8 @@ ARGUMENTS = (
 )  # fmt: skip
 """Counts, addresses, bytes between channels, and tables of MOVE_FIELDS or RUN_FIELDS 64-bit integers a row.
 
-    fills          moves of (panel, tap), from pointer [panel * taps + tap] to the next one
+    fills          from pointer [2 (panel * taps + tap)] to the next one: moves of one piece of an image row,
+                   then, to the one after it, moves of two pieces that share a vector, a row for each
     runs           (tap, first byte of x, channels, first byte of the panel), by k tile
     drains         [2 panel]: (0, first byte of y, 0, 0) of a panel that lies in one image,
                    [2 panel + 1]: moves of any other
@@ -81,7 +82,7 @@ class _Writer(TileWriter):
                     self._fill(e, at[0], runs)
                     listed = ("%panel", "%values", "%indices", pointers, "%row_tiles", at[1])
                     e.do(f"call void @{name}({', '.join(f'i64 {value}' for value in listed)})")
-                    return [e.add(at[0], e.mul("%taps", 8)), e.add(at[1], scratch_bytes)]
+                    return [e.add(at[0], e.mul("%taps", 16)), e.add(at[1], scratch_bytes)]
 
                 e.loop(panels, [("i64", fills), ("i64", "%scratch")], one_panel)
 
@@ -98,7 +99,7 @@ class _Writer(TileWriter):
             first = [("i64", "%run_pointers"), ("i64", "%pointers")]
             e.loop(e.add("%k_tiles", -1), first, further)
             drains, _ = e.loop(panels, [("i64", drains), ("i64", "%scratch")], drain)
-            return [e.add(fills, e.mul(e.mul("%taps", 8), panels)), drains]
+            return [e.add(fills, e.mul(e.mul("%taps", 16), panels)), drains]
 
         rounded = e.add(e.add("%panels", "%group"), -1)
         groups = e.let(f"udiv i64 {rounded}, %group")
@@ -112,10 +113,14 @@ class _Writer(TileWriter):
 
         def run(_: Value, at: list[Value]) -> list[Value]:
             tap, source, channels, target = _fields(e, at[0])
-            moves = e.add(pointers, e.mul(tap, 8))
+            moves = e.add(pointers, e.mul(tap, 16))
             origin, place = e.add("%x", source), e.add("%panel", target)
             planes = "%x_plane", str(self.row_bytes)
-            self._moves(e, "%fills", moves, origin, place, planes, channels, self.stride)
+            for pieces in (1, 2):
+                listed = e.add(moves, 8 * (pieces - 1))
+                self._moves(
+                    e, "%fills", listed, origin, place, planes, channels, self.stride, pieces
+                )
             return [e.add(at[0], _ROW_BYTES)]
 
         first, count = _rows(e, "%runs", runs)
@@ -129,7 +134,7 @@ class _Writer(TileWriter):
             origin, place = e.add(scratch, source), e.add("%y", target)
             planes = str(self.row_bytes), "%y_plane"
             self._whole(e, moves, origin, place, channels)
-            self._moves(e, "%drains", e.add(moves, 8), origin, place, planes, channels, 1)
+            self._moves(e, "%drains", e.add(moves, 8), origin, place, planes, channels, 1, 1)
             return [e.add(at[0], _ROW_BYTES)]
 
         e.loop("%segments", [("i64", "%segment_table")], segment)
@@ -159,31 +164,46 @@ class _Writer(TileWriter):
 
     def _moves(
         self, e: Emitter, table: Value, pointer: Value, origin: Value, place: Value,
-        planes: tuple[Value, Value], channels: Value, stride: int,
+        planes: tuple[Value, Value], channels: Value, stride: int, pieces: int,
     ) -> None:  # fmt: skip
-        """Every move of a list, for `channels` channels `planes` bytes apart at the source and the target."""
+        """Every move of a list, for `channels` channels `planes` bytes apart at the source and the target.
+
+        A move of two pieces has a row for each; the first one says what is written.
+        """
 
         def move(_: Value, at: list[Value]) -> list[Value]:
             source, target, read, written = _fields(e, at[0])
-            reads = [
-                _mask(e, e.let(f"lshr i64 {read}, {part * e.lanes}")) for part in range(stride)
-            ]
+            sources, reads = [e.add(origin, source)], [self._reads(e, read, stride)]
+            if pieces == 2:
+                second, _, read, _ = _fields(e, e.add(at[0], _ROW_BYTES))
+                sources.append(e.let(f"sub i64 {second}, {source}"))
+                reads.append(self._reads(e, read, stride))
             writes = _mask(e, written)
 
             def channel(_: Value, at: list[Value]) -> list[Value]:
-                vectors = [
-                    e.load_masked(e.add(at[0], part * e.vector_bytes), mask)
-                    for part, mask in enumerate(reads)
-                ]
+                places = [at[0], *(e.add(at[0], distance) for distance in sources[1:])]
+                vectors = []
+                for part in range(stride):
+                    vector = "zeroinitializer"
+                    for place, masks in zip(places, reads, strict=True):
+                        here = e.add(place, part * e.vector_bytes)
+                        vector = e.load_masked(here, masks[part], vector)
+                    vectors.append(vector)
                 e.store_masked(_every(e, vectors), at[1], writes)
                 return [e.add(at[0], planes[0]), e.add(at[1], planes[1])]
 
-            start = [("i64", e.add(origin, source)), ("i64", e.add(place, target))]
+            start = [("i64", sources[0]), ("i64", e.add(place, target))]
             e.loop(channels, start, channel)
-            return [e.add(at[0], _ROW_BYTES)]
+            return [e.add(at[0], _ROW_BYTES * pieces)]
 
         first, count = _rows(e, table, pointer)
-        e.loop(count, [("i64", first)], move)
+        e.loop(
+            e.let(f"udiv i64 {count}, {pieces}") if pieces > 1 else count, [("i64", first)], move
+        )
+
+    def _reads(self, e: Emitter, bits: Value, stride: int) -> list[Value]:
+        """Masks of the vectors that a move of this stride reads."""
+        return [_mask(e, e.let(f"lshr i64 {bits}, {part * e.lanes}")) for part in range(stride)]
 
 
 def _rows(e: Emitter, table: Value, pointer: Value) -> tuple[Value, Value]:

@@ -143,7 +143,7 @@ def _plan(
         panel, columns = _panel_at(widths, run.first // lanes), run.tokens // lanes
         taps, row_bytes = len(window.taps), 4 * run.tokens
         panels = slice(panel, panel + run.panels)
-        fill, drain = _part(fills, panels, taps), _part(drains, panels, 2)
+        fill, drain = _part(fills, panels, 2 * taps), _part(drains, panels, 2)
         runs = channel_runs(
             channels.conv_groups, taps, channels.depth, shape.k_tile, plane, row_bytes
         )

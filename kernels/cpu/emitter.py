@@ -86,13 +86,15 @@ class Emitter:
         narrow = self.let(f"trunc i64 {bits} to i{self.lanes}")
         return self.let(f"bitcast i{self.lanes} {narrow} to <{self.lanes} x i1>")
 
-    def load_masked(self, address: Value, mask: Value) -> Value:
-        """Lanes of the mask, 0 elsewhere; what the others would read is not touched."""
+    def load_masked(
+        self, address: Value, mask: Value, otherwise: Value = "zeroinitializer"
+    ) -> Value:
+        """Lanes of the mask, `otherwise` elsewhere; what the others would read is not touched."""
         name, kind, lanes = f"llvm.masked.load.v{self.lanes}f32.p0", self.vector, self.lanes
         self.declared.add(f"declare {kind} @{name}(ptr, i32, <{lanes} x i1>, {kind})")
         pointer = self.let(f"inttoptr i64 {address} to ptr")
         return self.let(
-            f"call {kind} @{name}(ptr {pointer}, i32 4, <{lanes} x i1> {mask}, {kind} zeroinitializer)"
+            f"call {kind} @{name}(ptr {pointer}, i32 4, <{lanes} x i1> {mask}, {kind} {otherwise})"
         )
 
     def store_masked(self, value: Value, address: Value, mask: Value) -> None:

@@ -39,7 +39,7 @@ class _Pieces:
 def fill_moves(
     window: Window, in_hw: tuple[int, int], image: int, widths: tuple[int, ...], lanes: int
 ) -> Moves:
-    """Moves of (panel, tap), in the order of `window.taps`.
+    """Moves of (panel, tap), in the order of `window.taps`: a list of single ones and one of pairs each.
 
     image: float32 from one image to the next; widths: vectors of every panel, filled up with zeros.
     """
@@ -57,11 +57,13 @@ def fill_moves(
     start = which * image + top * width + left - found.lane * columns.stride
     source = np.where(last > first, start, 0) * _ITEM_BYTES
     read = _spread(found.lane + first, found.lane + last, columns.stride, lanes)
-    written = np.broadcast_to(_spread(found.lane, found.lane + found.count, 1, lanes), read.shape)
-    target = np.broadcast_to(found.place, read.shape)
+    paired = _paired(found)
+    own = _spread(found.lane, found.lane + found.count, 1, lanes)
+    both = np.where(paired, own | np.append(own[1:], 0), own)
+    target, written = (np.broadcast_to(field, read.shape) for field in (found.place, both))
     taps = len(tops)
-    list_of = found.panel * taps + np.arange(taps)[:, None]
-    return _listed(list_of, (source, target, read, written), len(widths) * taps)
+    list_of = 2 * (found.panel * taps + np.arange(taps)[:, None]) + paired
+    return _listed(list_of, (source, target, read, written), 2 * len(widths) * taps)
 
 
 def drain_moves(window: Window, image: int, widths: tuple[int, ...], lanes: int) -> Moves:
@@ -113,6 +115,15 @@ def _pieces(pixels: int, line: int, widths: tuple[int, ...], lanes: int) -> _Pie
     panel = np.searchsorted(ends, vector, side="right")
     place = (vector - (ends - np.array(widths))[panel]) * lanes * _ITEM_BYTES
     return _Pieces(first, lane, np.diff(first, append=every), panel, place)
+
+
+def _paired(found: _Pieces) -> Array:
+    """Which pieces share a move: the first and the second of a vector, the third and the fourth."""
+    place = np.arange(len(found.pixel))
+    starts = found.lane == 0
+    number = place - place[starts][np.cumsum(starts) - 1]
+    last = np.append(starts[1:], True)
+    return (number % 2 == 1) | ~last  # type: ignore[no-any-return]
 
 
 def _spread(first: Array, last: Array, stride: int, lanes: int) -> Array:
