@@ -250,7 +250,7 @@ class KernelConv2dFunction(Function):
             return F.conv2d(
                 x, products.ff, bias, conv.stride, conv.padding, conv.dilation, conv.groups
             )
-        image, options = x.detach().contiguous().numpy(), _geometry(conv)
+        image, options = x.detach().numpy(), _geometry(conv)
         y = torch.from_numpy(cpu.conv2d(products.ff, image, threads=products.threads, **options))
         return y if bias is None else y.add_(bias.view(-1, 1, 1))
 
@@ -277,7 +277,7 @@ def _conv_input_gradient(
         return conv_backward(error, x, products.bp, conv, 0)
     found = cpu.conv2d_input_gradient(
         products.bp,
-        grad.contiguous().numpy(),
+        grad.numpy(),
         (x.shape[2], x.shape[3]),
         threads=products.threads,
         **_geometry(conv),

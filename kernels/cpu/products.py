@@ -1,8 +1,7 @@
 """Products on the CPU: check, fill a panel, run the Numba kernel, bring the results out.
 
 Weights may be packed tensors, which are then repacked in the call, or the result of `prepare`.
-Products run in float32 with the error bound of `rows`. WU is dense: of linear layers by `dense`, of
-convolutions by NumPy.
+Products run in float32 with the error bound of `rows`. WU is dense, by `dense`.
 """
 
 import math
@@ -29,6 +28,7 @@ from .convolution import Channels, convolve
 from .copies import StepCopy
 from .dense import dense_matmul
 from .im2col import im2col
+from .images import channels_first, lent_images
 from .int8 import multiply_int8
 from .isa import AVX512, PORTABLE, current
 from .linear import multiply
@@ -36,7 +36,6 @@ from .panels import Panel, aligned_empty, from_strips, to_panel
 from .permute import MOST_TOKENS, multiply_permuted
 from .planes import ConvPlan, Window, forward_window, gradient_windows, tap_windows
 from .prepared import SHARED_ROWS, PreparedWeight, prepare
-from .recycled import lent_results
 from .rows import dot_rows, multiply_rows, multiply_shared_rows
 from .workers import check_threads, run_parts
 
@@ -107,10 +106,13 @@ def conv2d(
     dilation: Pair = 1,
     threads: int = 1,
 ) -> Array:
-    """Forward convolution. x: (batch, in, height, width); returns (batch, out, height', width')."""
+    """Forward convolution. x: (batch, in, height, width); returns (batch, out, height', width').
+
+    Images may have any order in memory; results are contiguous.
+    """
     weight = _repacked(weight)
-    x, geometry = check_forward(weight.layout, x, stride, padding, dilation)
-    y = _lent_images(len(x), _lanes(weight.layout), geometry.out_hw)
+    x, geometry = check_forward(weight.layout, channels_first(x), stride, padding, dilation)
+    y = lent_images(len(x), _lanes(weight.layout), geometry.out_hw)
     _convolve(weight, forward_window(geometry), x, y, threads)
     return y
 
@@ -130,9 +132,10 @@ def conv2d_input_gradient(
     A step's copy for a stride is made with `taps_apart`.
     """
     weight = _repacked(weight)
-    dy, geometry = check_input_gradient(weight.layout, dy, in_hw, stride, padding, dilation)
+    steps = (stride, padding, dilation)
+    dy, geometry = check_input_gradient(weight.layout, channels_first(dy), in_hw, *steps)
     lanes = _lanes(weight.layout)
-    dx = _lent_images(len(dy), lanes, in_hw)
+    dx = lent_images(len(dy), lanes, in_hw)
     if geometry.stride != (1, 1) or not weight.finite:
         dx[...] = 0
     if weight.finite:
@@ -160,7 +163,8 @@ def conv2d_weight_gradient(
     dy, x, geometry = check_weight_gradient(dy, x, kernel, conv_groups, stride, padding, dilation)
     columns = im2col(x, geometry, conv_groups)
     rows = dy.swapaxes(0, 1).reshape(conv_groups, -1, columns.shape[2])
-    gradient: Array = rows @ columns.swapaxes(1, 2)
+    products = [dense_matmul(*pair) for pair in zip(rows, columns.swapaxes(1, 2), strict=True)]
+    gradient = np.stack(products)
     depth = x.shape[1] // conv_groups
     return gradient.reshape(dy.shape[1], *kernel, depth).transpose(0, 3, 1, 2)
 
@@ -171,11 +175,6 @@ def as_prepared(weight: PackedTensor | PreparedWeight) -> PreparedWeight:
 
 def _repacked(weight: Weight) -> PreparedWeight | StepCopy:
     return weight if isinstance(weight, StepCopy) else as_prepared(weight)
-
-
-def _lent_images(batch: int, channels: int, hw: tuple[int, int]) -> Array:
-    """An uninitialised (batch, channels, *hw) array, whose memory is used again."""
-    return lent_results(batch * channels, hw[0] * hw[1]).reshape(batch, channels, *hw)
 
 
 def _convolve(

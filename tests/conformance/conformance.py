@@ -249,22 +249,28 @@ class KernelConformance:
     def test_infinity_and_nan_of_images_reach_present_weights_only(
         self, pattern: str, stride: int
     ) -> None:
-        case = ConvCase(2, 16, 12, (3, 3), (7, 9), (stride, stride), (1, 1))
+        case = ConvCase(
+            2, 16, 32, (3, 3), (7, 9), (stride, stride), (1, 1)
+        )  # more than whole squares
         for axis, function in ((1, "conv2d"), (0, "conv2d_input_gradient")):
             packed = self.packed_conv(case, pattern, axis)
             shape = (case.batch, case.inputs, *case.in_hw) if axis else self.out_shape(case)
             sizes = () if axis else (case.in_hw,)
             x = activations(shape)
             x[0, 3, 0, 0], x[1, 9, -1, -1], x[0, 7, 2, 3] = np.inf, -np.inf, np.nan
-            given = np.repeat(x, 2, axis=3)[:, :, :, ::2]  # not contiguous
-            got = getattr(self.backend, function)(packed, given, *sizes, **case.geometry)
+            spread = np.repeat(x, 2, axis=3)[:, :, :, ::2]
+            last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+            for given in (spread, last):
+                run = getattr(self.backend, function)
+                got = run(packed, given, *sizes, **case.geometry)
+                np.testing.assert_array_equal(given, x)
+                np.testing.assert_array_equal(got, run(packed, x, *sizes, **case.geometry))
             with np.errstate(invalid="ignore"):
                 expected = getattr(reference, function)(packed, x, *sizes, **case.geometry)
             finite = np.isfinite(expected)
             assert not finite.all()
             np.testing.assert_array_equal(got[~finite], expected[~finite])
             assert np.isfinite(got[finite]).all()
-            np.testing.assert_array_equal(given, x)
 
     def test_wrong_activations_are_refused(self) -> None:
         packed = pack(weights((16, 24)), parse_pattern("2:8"), axis=1)
