@@ -44,15 +44,15 @@ _ROW_BYTES = 32
 
 @cache
 def conv_kernel(
-    shape: TileShape, columns: int, lanes: int, stride: int, *, past: bool = False
+    shape: TileShape, columns: int, lanes: int, stride: int, step: int, *, past: bool = False
 ) -> Kernel:
-    """The kernel for panels of `columns` vectors of pixels that lie `stride` apart in an image row.
+    """The kernel for panels of `columns` vectors of pixels, `stride` apart in a row of x, `step` in one of y.
 
     past: whole panels of results are stored past the caches, in lines of LINE_BYTES.
     """
     kind = "shared" if shape.shared else "rows"
-    name = f"conv-{kind}-{shape.rows}x{columns}x{lanes}-k{shape.k_tile}-u{shape.unroll}-s{stride}"
-    writer = _Writer(shape, columns, lanes, stride, past and 4 * lanes == LINE_BYTES)
+    name = f"conv-{kind}-{shape.rows}x{columns}x{lanes}-k{shape.k_tile}-u{shape.unroll}-s{stride}-{step}"
+    writer = _Writer(shape, columns, lanes, stride, step, past and 4 * lanes == LINE_BYTES)
     parts = [writer.tiles(accumulate=False), writer.tiles(accumulate=True), writer.driver()]
     declared = sorted(set().union(*(part.declared for part in parts)))
     assembly = "\n".join([*declared, *(part.text for part in parts), STREAM_METADATA])
@@ -62,6 +62,7 @@ def conv_kernel(
 @dataclass(frozen=True)
 class _Writer(TileWriter):
     stride: int
+    step: int
     past: bool
 
     def driver(self) -> Function:
@@ -118,9 +119,8 @@ class _Writer(TileWriter):
             planes = "%x_plane", str(self.row_bytes)
             for pieces in (1, 2):
                 listed = e.add(moves, 8 * (pieces - 1))
-                self._moves(
-                    e, "%fills", listed, origin, place, planes, channels, self.stride, pieces
-                )
+                apart = self.stride, 1
+                self._moves(e, "%fills", listed, origin, place, planes, channels, apart, pieces)
             return [e.add(at[0], _ROW_BYTES)]
 
         first, count = _rows(e, "%runs", runs)
@@ -134,7 +134,8 @@ class _Writer(TileWriter):
             origin, place = e.add(scratch, source), e.add("%y", target)
             planes = str(self.row_bytes), "%y_plane"
             self._whole(e, moves, origin, place, channels)
-            self._moves(e, "%drains", e.add(moves, 8), origin, place, planes, channels, 1, 1)
+            listed, apart = e.add(moves, 8), (1, self.step)
+            self._moves(e, "%drains", listed, origin, place, planes, channels, apart, 1)
             return [e.add(at[0], _ROW_BYTES)]
 
         e.loop("%segments", [("i64", "%segment_table")], segment)
@@ -164,21 +165,23 @@ class _Writer(TileWriter):
 
     def _moves(
         self, e: Emitter, table: Value, pointer: Value, origin: Value, place: Value,
-        planes: tuple[Value, Value], channels: Value, stride: int, pieces: int,
+        planes: tuple[Value, Value], channels: Value, apart: tuple[int, int], pieces: int,
     ) -> None:  # fmt: skip
         """Every move of a list, for `channels` channels `planes` bytes apart at the source and the target.
 
-        A move of two pieces has a row for each; the first one says what is written.
+        apart: float32 from one pixel to the next, at both. A move of two pieces has a row for each; the first
+        one says what is written.
         """
+        stride, step = apart
 
         def move(_: Value, at: list[Value]) -> list[Value]:
             source, target, read, written = _fields(e, at[0])
-            sources, reads = [e.add(origin, source)], [self._reads(e, read, stride)]
+            sources, reads = [e.add(origin, source)], [_masks(e, read, stride)]
             if pieces == 2:
                 second, _, read, _ = _fields(e, e.add(at[0], _ROW_BYTES))
                 sources.append(e.let(f"sub i64 {second}, {source}"))
-                reads.append(self._reads(e, read, stride))
-            writes = _mask(e, written)
+                reads.append(_masks(e, read, stride))
+            writes = _masks(e, written, step)
 
             def channel(_: Value, at: list[Value]) -> list[Value]:
                 places = [at[0], *(e.add(at[0], distance) for distance in sources[1:])]
@@ -189,7 +192,11 @@ class _Writer(TileWriter):
                         here = e.add(place, part * e.vector_bytes)
                         vector = e.load_masked(here, masks[part], vector)
                     vectors.append(vector)
-                e.store_masked(_every(e, vectors), at[1], writes)
+                found = _every(e, vectors)
+                for part, mask in enumerate(writes):
+                    e.store_masked(
+                        _apart(e, found, part, step), e.add(at[1], part * e.vector_bytes), mask
+                    )
                 return [e.add(at[0], planes[0]), e.add(at[1], planes[1])]
 
             start = [("i64", sources[0]), ("i64", e.add(place, target))]
@@ -200,10 +207,6 @@ class _Writer(TileWriter):
         e.loop(
             e.let(f"udiv i64 {count}, {pieces}") if pieces > 1 else count, [("i64", first)], move
         )
-
-    def _reads(self, e: Emitter, bits: Value, stride: int) -> list[Value]:
-        """Masks of the vectors that a move of this stride reads."""
-        return [_mask(e, e.let(f"lshr i64 {bits}, {part * e.lanes}")) for part in range(stride)]
 
 
 def _rows(e: Emitter, table: Value, pointer: Value) -> tuple[Value, Value]:
@@ -216,9 +219,14 @@ def _fields(e: Emitter, row: Value) -> list[Value]:
     return [e.load_integer(64, e.add(row, 8 * field)) for field in range(len(MOVE_FIELDS))]
 
 
-def _mask(e: Emitter, bits: Value) -> Value:
-    narrow = e.let(f"trunc i64 {bits} to i{e.lanes}")
-    return e.let(f"bitcast i{e.lanes} {narrow} to <{e.lanes} x i1>")
+def _masks(e: Emitter, bits: Value, vectors: int) -> list[Value]:
+    """Of so many vectors side by side."""
+    found = []
+    for part in range(vectors):
+        shifted = e.let(f"lshr i64 {bits}, {part * e.lanes}")
+        narrow = e.let(f"trunc i64 {shifted} to i{e.lanes}")
+        found.append(e.let(f"bitcast i{e.lanes} {narrow} to <{e.lanes} x i1>"))
+    return found
 
 
 def _every(e: Emitter, vectors: list[Value]) -> Value:
@@ -235,3 +243,14 @@ def _every(e: Emitter, vectors: list[Value]) -> Value:
         both = f"{e.vector} {found}, {e.vector} {vectors[part]}"
         found = e.let(f"shufflevector {both}, <{lanes} x i32> <{listed}>")
     return found
+
+
+def _apart(e: Emitter, vector: Value, part: int, step: int) -> Value:
+    """Vector `part` of those that hold the values of one `step` apart; what is between is anything."""
+    if step == 1:
+        return vector
+    order = [(part * e.lanes + lane) // step for lane in range(e.lanes)]
+    listed = ", ".join(f"i32 {i}" for i in order)
+    return e.let(
+        f"shufflevector {e.vector} {vector}, {e.vector} poison, <{e.lanes} x i32> <{listed}>"
+    )

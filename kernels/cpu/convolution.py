@@ -16,7 +16,7 @@ from .broadcast import LINE_BYTES
 from .conv_assembly import MOST_STRIDE, conv_kernel
 from .isa import Isa
 from .linear import Part, Run, most_columns, panel_widths, parts_of
-from .moves import Moves, channel_runs, drain_moves, fill_moves
+from .moves import Moves, Target, channel_runs, drain_moves, fill_moves
 from .objects import Kernel
 from .panels import address
 from .planes import Axis, Window
@@ -59,18 +59,20 @@ def convolve(
         return
     if window.columns.stride * isa.lanes > MOST_STRIDE:
         x, window = _with_columns_apart(x, window)
-    y = images if images.flags.c_contiguous else np.empty(images.shape, np.float32)
+    y = images if _reaches(images, isa) else np.empty(images.shape, np.float32)
+    target = Target.of(y)
     window, in_hw = _flattened(window, (x.shape[2], x.shape[3]))
     plane = in_hw[0] * in_hw[1]
     cached = weight.values.nbytes + weight.indices.nbytes < _CACHED_WEIGHT_BYTES
     sums = 0 if cached else _SUMS_BYTES
-    results = window.rows.outputs * window.columns.outputs
-    lines = address(y) % LINE_BYTES == 4 * results % LINE_BYTES == 0
+    lines = target.in_line and address(y) % LINE_BYTES == y.strides[1] % LINE_BYTES == 0
     past = lines and y.nbytes >= _PAST_BYTES
-    plan = _plan(window, in_hw, channels, weight.shape, weight.rows, sums, past, isa, threads)
+    plan = _plan(
+        window, in_hw, target, channels, weight.shape, weight.rows, sums, past, isa, threads
+    )
     values, indices = address(weight.values), address(weight.indices)
     pointers, pointer_stride = address(weight.pointers), weight.pointers.strides[0]
-    x_at, x_plane, y_at, y_plane = address(x), 4 * plane, address(y), 4 * results
+    x_at, x_plane, y_at, y_plane = address(x), 4 * plane, address(y), y.strides[1]
     taps, k_tiles = len(window.taps), weight.k_tiles
 
     def run(share: _Share) -> None:
@@ -118,6 +120,7 @@ class _Share:
 def _plan(
     window: Window,
     in_hw: tuple[int, int],
+    target: Target,
     channels: Channels,
     shape: TileShape,
     rows: int,
@@ -133,11 +136,10 @@ def _plan(
     pixels = window.batch * window.rows.outputs * window.columns.outputs
     most, lanes = most_columns(shape, isa), isa.lanes
     widths = tuple(panel_widths(-(-pixels // lanes), most))
-    plane, results = in_hw[0] * in_hw[1], window.rows.outputs * window.columns.outputs
+    plane = in_hw[0] * in_hw[1]
     image = channels.conv_groups * channels.depth * plane
-    out_image = channels.conv_groups * channels.lanes * results
     fills = fill_moves(window, in_hw, image, widths, lanes)
-    drains = drain_moves(window, out_image, widths, lanes)
+    drains = drain_moves(target, widths, lanes)
 
     def step(run: Run, first: int, end: int) -> _Step:
         panel, columns = _panel_at(widths, run.first // lanes), run.tokens // lanes
@@ -147,12 +149,14 @@ def _plan(
         runs = channel_runs(
             channels.conv_groups, taps, channels.depth, shape.k_tile, plane, row_bytes
         )
-        rows = list(_segments(channels, first, end, row_bytes, 4 * results))
+        rows = list(_segments(channels, first, end, row_bytes, 4 * target.channel))
         segments = np.array(rows, np.int64)
         filling = (fill.table, fill.pointers, runs.table, runs.pointers)
         draining = (segments, drain.table, drain.pointers)
         return _Step(
-            kernel=conv_kernel(shape, columns, lanes, window.columns.stride, past=past),
+            kernel=conv_kernel(
+                shape, columns, lanes, window.columns.stride, target.step, past=past
+            ),
             panels=run.panels,
             group=max(1, sums // (row_bytes * (end - first))),
             fills=tuple(map(address, filling)),
@@ -201,6 +205,11 @@ def _segments(
         if low < high:
             channel = group * channels.lanes + low - start
             yield 0, (low - first) * row_bytes, high - low, channel * plane_bytes
+
+
+def _reaches(images: Array, isa: Isa) -> bool:
+    """Whether results can be written in place: pixels of a row are a few float32 apart."""
+    return images.strides[3] * isa.lanes <= MOST_STRIDE * images.itemsize
 
 
 def _with_columns_apart(x: Array, window: Window) -> tuple[Array, Window]:

@@ -66,25 +66,48 @@ def fill_moves(
     return _listed(list_of, (source, target, read, written), 2 * len(widths) * taps)
 
 
-def drain_moves(window: Window, image: int, widths: tuple[int, ...], lanes: int) -> Moves:
-    """Moves of every panel's results, of panel i in list 2 i + 1. image: float32 from one image to the next.
+@dataclass(frozen=True)
+class Target:
+    """Where results go: images (batch, channels, *hw), and float32 from one to the next along each axis."""
 
-    List 2 i takes their place where all pixels of panel i are of one image: its first move.
+    batch: int
+    hw: tuple[int, int]
+    image: int
+    channel: int
+    row: int
+    step: int
+
+    @classmethod
+    def of(cls, images: Array) -> "Target":
+        strides = (stride // images.itemsize for stride in images.strides)
+        return cls(len(images), images.shape[2:], *strides)
+
+    @property
+    def in_line(self) -> bool:
+        """Whether all pixels of a channel lie side by side."""
+        return self.step == 1 and (self.row == self.hw[1] or self.hw[0] == 1)
+
+
+def drain_moves(target: Target, widths: tuple[int, ...], lanes: int) -> Moves:
+    """Moves of every panel's results, of panel i in list 2 i + 1.
+
+    List 2 i takes their place where all pixels of panel i lie side by side: its first move.
     """
-    size = window.rows.outputs * window.columns.outputs
-    found = _pieces(window.batch * size, size, widths, lanes)
-    which, pixel = np.divmod(found.pixel, size)
-    inside = which < window.batch
-    target = (which * image + pixel - found.lane) * _ITEM_BYTES
-    written = _spread(found.lane, found.lane + found.count, 1, lanes)
-    vectors = np.bincount(found.panel[inside], minlength=len(widths))
-    ends = np.cumsum(widths) * lanes
-    whole = ((ends - 1) // size == (ends - np.array(widths) * lanes) // size) & (
-        ends <= window.batch * size
-    )
-    first = np.concatenate([[0], np.cumsum(vectors)[:-1]])
-    kept = inside & (~whole[found.panel] | np.isin(np.arange(len(inside)), first))
-    fields = (found.place, target, written, written)
+    (height, width), size = target.hw, target.hw[0] * target.hw[1]
+    line = size if target.in_line else width
+    found = _pieces(target.batch * size, line, widths, lanes)
+    rows, x = np.divmod(found.pixel, width)
+    which, y = np.divmod(rows, height)
+    inside = which < target.batch
+    start = which * target.image + y * target.row + (x - found.lane) * target.step
+    read = _spread(found.lane, found.lane + found.count, 1, lanes)
+    written = _spread(found.lane, found.lane + found.count, target.step, lanes)
+    moves = np.bincount(found.panel[inside], minlength=len(widths))
+    whole = (moves == np.array(widths)) & target.in_line
+    whole &= np.bincount(found.panel, found.count == lanes, len(widths)) == widths
+    first = np.isin(np.arange(len(inside)), np.cumsum(moves) - moves)
+    kept = inside & (~whole[found.panel] | first)
+    fields = (found.place, start * _ITEM_BYTES, read, written)
     list_of = 2 * found.panel + 1 - whole[found.panel]
     return _listed(list_of[kept], tuple(field[kept] for field in fields), 2 * len(widths))
 

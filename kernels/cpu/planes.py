@@ -127,17 +127,22 @@ def forward_window(geometry: ConvGeometry) -> Window:
     return Window(geometry.batch, rows, columns, tuple(range(geometry.taps)), geometry.taps)
 
 
-def gradient_windows(geometry: ConvGeometry) -> Iterator[tuple[tuple[slice, slice], Window]]:
+@lru_cache(maxsize=1024)
+def gradient_windows(
+    geometry: ConvGeometry,
+) -> tuple[tuple[tuple[slice, slice], Window], ...]:
     """The input gradient: which inputs, and the window of stride 1 that they are the outputs of.
 
     There is one for every row and column phase that a tap meets, `stride` of them along each axis;
     the taps are shared out among them. Inputs that no tap meets appear in none.
     """
+    found = []
     phases = [_axis_phases(geometry, i) for i in (0, 1)]
     for (rows, row_taps, row_axis), (columns, column_taps, column_axis) in product(*phases):
         taps = tuple(y * geometry.kernel[1] + z for y in row_taps for z in column_taps)
         window = Window(geometry.batch, row_axis, column_axis, taps, geometry.taps)
-        yield (rows, columns), window
+        found.append(((rows, columns), window))
+    return tuple(found)
 
 
 def tap_windows(

@@ -4,9 +4,9 @@ Weights may be packed tensors, which are then repacked in the call, or the resul
 Products run in float32 with the error bound of `rows`. WU is dense, by `dense`.
 """
 
-import math
 from functools import partial
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -136,10 +136,11 @@ def conv2d_input_gradient(
     dy, geometry = check_input_gradient(weight.layout, channels_first(dy), in_hw, *steps)
     lanes = _lanes(weight.layout)
     dx = lent_images(len(dy), lanes, in_hw)
-    if geometry.stride != (1, 1) or not weight.finite:
+    windows = gradient_windows(geometry) if weight.finite else ()
+    if sum(prod(window.out_hw) for _, window in windows) < prod(in_hw):
         dx[...] = 0
     if weight.finite:
-        for inputs, window in gradient_windows(geometry):
+        for inputs, window in windows:
             _convolve(weight, window, dy, dx[:, :, *inputs], threads)
         return dx
     part = np.empty((len(dy), lanes, *geometry.out_hw), np.float32)
@@ -199,7 +200,7 @@ def _multiply_panel(
 ) -> Array:
     """Results (strips, rows of the weight, width) of the taps `taps`."""
     shape = (len(panel.strip_starts), prepared.rows, panel.width)
-    out = aligned_empty(math.prod(shape)).reshape(shape)
+    out = aligned_empty(prod(shape)).reshape(shape)
     operands = (panel.values, panel.row_starts, panel.strip_starts)
     _run(_PANEL_KERNELS[prepared.tile_rows], prepared, operands, out, threads, taps)
     return out
