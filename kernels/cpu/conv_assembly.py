@@ -9,7 +9,8 @@ One call multiplies a tiled weight (`tiled.TiledWeight`) by panels of `columns` 
 
 Rows of a panel are (conv group, tap, channel), and exist for one k tile at a time, in the first-level cache.
 Filling and draining are moves: a run of pixels in one vector, the same for every channel of a tap. A move
-reads only pixels of the image; lanes beside it are zeros, which is the padding.
+reads only pixels of the image; lanes beside it are zeros, which is the padding. Where pixels lie apart, in
+x for a stride, in y for a phase of the gradient of one, shuffles bring their lanes together or apart.
 """
 
 from dataclasses import dataclass
@@ -116,11 +117,8 @@ class _Writer(TileWriter):
             tap, source, channels, target = _fields(e, at[0])
             moves = e.add(pointers, e.mul(tap, 16))
             origin, place = e.add("%x", source), e.add("%panel", target)
-            planes = "%x_plane", str(self.row_bytes)
             for pieces in (1, 2):
-                listed = e.add(moves, 8 * (pieces - 1))
-                apart = self.stride, 1
-                self._moves(e, "%fills", listed, origin, place, planes, channels, apart, pieces)
+                self._moves(e, e.add(moves, 8 * (pieces - 1)), origin, place, channels, pieces)
             return [e.add(at[0], _ROW_BYTES)]
 
         first, count = _rows(e, "%runs", runs)
@@ -132,10 +130,8 @@ class _Writer(TileWriter):
         def segment(_: Value, at: list[Value]) -> list[Value]:
             _, source, channels, target = _fields(e, at[0])
             origin, place = e.add(scratch, source), e.add("%y", target)
-            planes = str(self.row_bytes), "%y_plane"
             self._whole(e, moves, origin, place, channels)
-            listed, apart = e.add(moves, 8), (1, self.step)
-            self._moves(e, "%drains", listed, origin, place, planes, channels, apart, 1)
+            self._cut(e, e.add(moves, 8), origin, place, channels)
             return [e.add(at[0], _ROW_BYTES)]
 
         e.loop("%segments", [("i64", "%segment_table")], segment)
@@ -163,50 +159,64 @@ class _Writer(TileWriter):
         first, count = _rows(e, "%drains", pointer)
         e.loop(count, [("i64", first)], panel)
 
-    def _moves(
-        self, e: Emitter, table: Value, pointer: Value, origin: Value, place: Value,
-        planes: tuple[Value, Value], channels: Value, apart: tuple[int, int], pieces: int,
-    ) -> None:  # fmt: skip
-        """Every move of a list, for `channels` channels `planes` bytes apart at the source and the target.
+    def _cut(
+        self, e: Emitter, pointer: Value, origin: Value, place: Value, channels: Value
+    ) -> None:
+        """Any other panel, channel by channel too: neighbouring moves share lines of y."""
+        first, count = _rows(e, "%drains", pointer)
 
-        apart: float32 from one pixel to the next, at both. A move of two pieces has a row for each; the first
-        one says what is written.
+        def channel(_: Value, at: list[Value]) -> list[Value]:
+            def move(_: Value, inner: list[Value]) -> list[Value]:
+                source, target, _, written = _fields(e, inner[0])
+                vector = e.load(e.vector, e.add(at[0], source), e.vector_bytes)
+                begin = e.add(at[1], target)
+                for part, mask in enumerate(_masks(e, written, self.step)):
+                    spread = _apart(e, vector, part, self.step)
+                    e.store_masked(spread, e.add(begin, part * e.vector_bytes), mask)
+                return [e.add(inner[0], _ROW_BYTES)]
+
+            e.loop(count, [("i64", first)], move)
+            return [e.add(at[0], self.row_bytes), e.add(at[1], "%y_plane")]
+
+        none = e.let(f"icmp eq i64 {count}, 0")
+        rows = e.let(f"select i1 {none}, i64 0, i64 {channels}")
+        e.loop(rows, [("i64", origin), ("i64", place)], channel)
+
+    def _moves(
+        self, e: Emitter, pointer: Value, origin: Value, place: Value, channels: Value, pieces: int
+    ) -> None:
+        """Every move of a list, each for all channels.
+
+        `pieces` rows of the table are a move; the first one says what is written.
         """
-        stride, step = apart
 
         def move(_: Value, at: list[Value]) -> list[Value]:
             source, target, read, written = _fields(e, at[0])
-            sources, reads = [e.add(origin, source)], [_masks(e, read, stride)]
+            distances, reads = [], [_masks(e, read, self.stride)]
             if pieces == 2:
                 second, _, read, _ = _fields(e, e.add(at[0], _ROW_BYTES))
-                sources.append(e.let(f"sub i64 {second}, {source}"))
-                reads.append(_masks(e, read, stride))
-            writes = _masks(e, written, step)
+                distances.append(e.let(f"sub i64 {second}, {source}"))
+                reads.append(_masks(e, read, self.stride))
+            (writes,) = _masks(e, written, 1)
 
             def channel(_: Value, at: list[Value]) -> list[Value]:
-                places = [at[0], *(e.add(at[0], distance) for distance in sources[1:])]
+                places = [at[0], *(e.add(at[0], distance) for distance in distances)]
                 vectors = []
-                for part in range(stride):
+                for part in range(self.stride):
                     vector = "zeroinitializer"
-                    for place, masks in zip(places, reads, strict=True):
-                        here = e.add(place, part * e.vector_bytes)
+                    for near, masks in zip(places, reads, strict=True):
+                        here = e.add(near, part * e.vector_bytes)
                         vector = e.load_masked(here, masks[part], vector)
                     vectors.append(vector)
-                found = _every(e, vectors)
-                for part, mask in enumerate(writes):
-                    e.store_masked(
-                        _apart(e, found, part, step), e.add(at[1], part * e.vector_bytes), mask
-                    )
-                return [e.add(at[0], planes[0]), e.add(at[1], planes[1])]
+                e.store_masked(_every(e, vectors), at[1], writes)
+                return [e.add(at[0], "%x_plane"), e.add(at[1], self.row_bytes)]
 
-            start = [("i64", sources[0]), ("i64", e.add(place, target))]
+            start = [("i64", e.add(origin, source)), ("i64", e.add(place, target))]
             e.loop(channels, start, channel)
             return [e.add(at[0], _ROW_BYTES * pieces)]
 
-        first, count = _rows(e, table, pointer)
-        e.loop(
-            e.let(f"udiv i64 {count}, {pieces}") if pieces > 1 else count, [("i64", first)], move
-        )
+        first, rows = _rows(e, "%fills", pointer)
+        e.loop(e.let(f"udiv i64 {rows}, {pieces}"), [("i64", first)], move)
 
 
 def _rows(e: Emitter, table: Value, pointer: Value) -> tuple[Value, Value]:

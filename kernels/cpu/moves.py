@@ -100,14 +100,13 @@ def drain_moves(target: Target, widths: tuple[int, ...], lanes: int) -> Moves:
     which, y = np.divmod(rows, height)
     inside = which < target.batch
     start = which * target.image + y * target.row + (x - found.lane) * target.step
-    read = _spread(found.lane, found.lane + found.count, 1, lanes)
     written = _spread(found.lane, found.lane + found.count, target.step, lanes)
-    moves = np.bincount(found.panel[inside], minlength=len(widths))
-    whole = (moves == np.array(widths)) & target.in_line
-    whole &= np.bincount(found.panel, found.count == lanes, len(widths)) == widths
-    first = np.isin(np.arange(len(inside)), np.cumsum(moves) - moves)
+    ends = np.cumsum(widths) * lanes
+    image = (ends - np.array(widths) * lanes) // size, (ends - 1) // size
+    whole = (image[0] == image[1]) & (ends <= target.batch * size) & target.in_line
+    first = np.append(True, found.panel[1:] != found.panel[:-1])
     kept = inside & (~whole[found.panel] | first)
-    fields = (found.place, start * _ITEM_BYTES, read, written)
+    fields = (found.place, start * _ITEM_BYTES, written, written)
     list_of = 2 * found.panel + 1 - whole[found.panel]
     return _listed(list_of[kept], tuple(field[kept] for field in fields), 2 * len(widths))
 

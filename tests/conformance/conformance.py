@@ -66,6 +66,7 @@ CONVS = {
     "1x1": ConvCase(2, 16, 24, (1, 1), (5, 6)),
     "3x3 same": ConvCase(2, 16, 18, (3, 3), (7, 6), padding=(1, 1)),
     "stride 2": ConvCase(1, 17, 16, (3, 3), (9, 8), stride=(2, 2), padding=(1, 1)),
+    "stride 2 of many pixels": ConvCase(3, 16, 16, (3, 3), (15, 22), stride=(2, 2), padding=(1, 1)),
     "stride beyond the kernel": ConvCase(1, 16, 16, (1, 1), (7, 7), stride=(3, 2)),
     "dilated": ConvCase(1, 16, 16, (3, 2), (9, 8), padding=(2, 1), dilation=(2, 3)),
     "groups": ConvCase(2, 32, 36, (3, 3), (6, 5), stride=(1, 2), padding=(1, 0), groups=2),

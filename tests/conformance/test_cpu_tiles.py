@@ -14,7 +14,7 @@ import pytest
 import kernels
 from cosparse.spec import CorruptFileError, UnsupportedError, pack, parse_pattern
 from kernels import cpu, reference
-from kernels.cpu import isa, linear, objects, permute, products, tuned, workers
+from kernels.cpu import convolution, isa, linear, objects, permute, products, tuned, workers
 from kernels.cpu.tiled import TileShape, tile
 
 from .conformance import KernelConformance, activations, summation_bound, weights
@@ -120,6 +120,30 @@ def test_every_shape_of_tiles(pattern, columns, unit):
             got = linear.multiply(tiled, x, unit, threads)[:, : prepared.rows]
             bound = summation_bound(columns, magnitudes, 2.0**-24)
             assert (np.abs(got - expected) <= bound).all(), shape
+
+
+@pytest.mark.parametrize("unit", [isa.AVX512, isa.AVX2], ids=lambda unit: unit.name)
+@pytest.mark.parametrize("pattern", ["2:8", "8:2:8"])
+def test_convolutions_past_the_caches_and_in_groups_are_the_same(pattern, unit, monkeypatch):
+    """Whole lines of 3 images of 16 x 16, panels across images of 12 x 12, several k tiles."""
+    if unit not in isa.available_isas():
+        pytest.skip(f"this processor has no {unit.name}")
+    monkeypatch.setenv("COSPARSE_CPU_ISA", unit.name)
+    prepared = cpu.prepare(pack(weights((40, 48, 3, 3)), parse_pattern(pattern), axis=1))
+    for size in (16, 12):
+        x = activations((3, 48, size, size))
+        expected = kernels.conv2d(prepared, x, padding=1)
+        for name, value in (
+            ("_PAST_BYTES", 0),
+            ("_CACHED_WEIGHT_BYTES", 0),
+            ("_SUMS_BYTES", 40_000),
+        ):
+            monkeypatch.setattr(convolution, name, value)
+            for threads in (1, 2):
+                got = kernels.conv2d(prepared, x, padding=1, threads=threads)
+                np.testing.assert_array_equal(got, expected)
+        monkeypatch.undo()
+        monkeypatch.setenv("COSPARSE_CPU_ISA", unit.name)
 
 
 @pytest.mark.parametrize("unit", [isa.AVX512, isa.AVX2], ids=lambda unit: unit.name)
