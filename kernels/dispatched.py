@@ -75,7 +75,7 @@ class Dispatched:
         self.threads = threads
         self._prepared = prepared or dispatch.prepare(packed)
         self._chosen: dict[tuple[Any, ...], tuple[Choice, Dense]] = {}
-        self._by_shape: dict[tuple[int, ...], Dense] = {}
+        self._by_shape: dict[tuple[Any, ...], Dense] = {}
 
     def matmul(self, x: Array) -> Array:
         """As `kernels.matmul`: x W^T with the FF copy, dy W with the BP copy."""
@@ -89,8 +89,11 @@ class Dispatched:
     def conv2d(self, x: Array, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> Array:
         """As `kernels.conv2d`. Images may be channels-last in memory; so may be the result."""
         steps = _steps(stride, padding, dilation)
-        check_forward(self.packed.layout, x[:0], **steps)
-        return self._side("conv2d", x, steps)[1](x)
+        key = (x.shape, x.dtype, x.flags.c_contiguous, *steps.values())
+        if key not in self._by_shape:
+            check_forward(self.packed.layout, x[:0], **steps)
+            self._by_shape[key] = self._side("conv2d", x, steps)[1]
+        return self._by_shape[key](x)
 
     def choose(
         self,

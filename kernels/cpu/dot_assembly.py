@@ -14,7 +14,11 @@ from .broadcast import transpose_square
 from .emitter import Emitter, Value
 from .objects import Kernel, load_kernel
 
-TRANSPOSE_ARGUMENTS = ("row_blocks", "column_blocks", "x", "x_stride", "lines", "line_stride")
+TRANSPOSE_ARGUMENTS = (
+    "matrices", "row_blocks", "column_blocks", "x", "x_bytes", "x_stride", "lines", "lines_bytes",
+    "line_stride",
+)  # fmt: skip
+"""Matrices one after the other, squares of each; addresses, bytes from one matrix and line to the next."""
 DOTS_ARGUMENTS = (
     "rows", "pointers", "columns", "left", "left_stride", "right", "right_stride", "found",
 )  # fmt: skip
@@ -36,7 +40,11 @@ def transpose_kernel(lanes: int) -> Kernel:
         e.loop("%column_blocks", [("i64", at[0]), ("i64", at[1])], across)
         return [e.add(at[0], e.mul("%x_stride", lanes)), e.add(at[1], e.vector_bytes)]
 
-    e.loop("%row_blocks", [("i64", "%x"), ("i64", "%lines")], down)
+    def matrix(_: Value, at: list[Value]) -> list[Value]:
+        e.loop("%row_blocks", [("i64", at[0]), ("i64", at[1])], down)
+        return [e.add(at[0], "%x_bytes"), e.add(at[1], "%lines_bytes")]
+
+    e.loop("%matrices", [("i64", "%x"), ("i64", "%lines")], matrix)
     assembly = e.module(TRANSPOSE_ARGUMENTS)
     return load_kernel(f"transpose-{lanes}", assembly, len(TRANSPOSE_ARGUMENTS))
 

@@ -25,13 +25,13 @@ def channels_first(x: Array) -> Array:
     if not last.flags.c_contiguous or channels % isa.lanes:
         return x
     images = lent_images(batch, channels, (height, width))
-    transpose = transpose_kernel(isa.lanes)
-    for image in range(batch):
-        transpose(
-            pixels // isa.lanes, channels // isa.lanes, address(last[image]), 4 * channels,
-            address(images[image]), 4 * pixels,
-        )  # fmt: skip
+    size = 4 * pixels * channels
+    transpose_kernel(isa.lanes)(
+        batch, pixels // isa.lanes, channels // isa.lanes, address(last), size, 4 * channels,
+        address(images), size, 4 * pixels,
+    )  # fmt: skip
     rest = pixels // isa.lanes * isa.lanes
-    lines = last.reshape(batch, pixels, channels)[:, rest:]
-    images.reshape(batch, channels, pixels)[:, :, rest:] = lines.swapaxes(1, 2)
+    if rest < pixels:
+        lines = last.reshape(batch, pixels, channels)[:, rest:]
+        images.reshape(batch, channels, pixels)[:, :, rest:] = lines.swapaxes(1, 2)
     return images

@@ -169,8 +169,9 @@ def _sampled(direction: _Direction, dy: Array, x: Array, isa: Isa, threads: int)
                 stride = 4 * vectors * isa.lanes
                 for side, lines in ((dy, left), (x, right)):
                     transpose_kernel(isa.lanes)(
-                        vectors, side.shape[1] // isa.lanes, address(side) + token * side.strides[0],
-                        side.strides[0], address(lines), stride,
+                        1, vectors, side.shape[1] // isa.lanes,
+                        address(side) + token * side.strides[0], 0, side.strides[0],
+                        address(lines), 0, stride,
                     )  # fmt: skip
                 dots_kernel(vectors, isa.lanes)(
                     rows, pointers, columns, address(left), stride, address(right), stride,
