@@ -4,6 +4,7 @@ Panels, widths and shares of threads are those of `linear`; pixels of the output
 What a geometry needs (tables of moves) is made once and kept for the next call.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +29,8 @@ _SUMS_BYTES = 512 << 10
 """Sums of a group of panels, which stay in the second-level cache between k tiles."""
 _CACHED_WEIGHT_BYTES = 1 << 20
 """A weight of fewer bytes stays there too, and meets one panel after the other: sums are then few."""
+_PIXELS = 1 << 15
+"""Output pixels for which tables are made at most: images of the same size use them one after the other."""
 _PAST_BYTES = 1 << 20
 """Results of so many bytes leave the second-level cache before anything reads them."""
 
@@ -60,19 +63,40 @@ def convolve(
     if window.columns.stride * isa.lanes > MOST_STRIDE:
         x, window = _with_columns_apart(x, window)
     y = images if _reaches(images, isa) else np.empty(images.shape, np.float32)
+    together = _images_together(images.shape[2] * images.shape[3], isa)
+    past = y.nbytes >= _PAST_BYTES and _can_pass(y)
+    if len(x) <= together:
+        _convolve_images(weight, channels, window, x, y, past, isa, threads)
+    else:
+        for first in range(0, len(x), together):
+            some = slice(first, first + together)
+            part = replace(window, batch=len(x[some]))
+            _convolve_images(weight, channels, part, x[some], y[some], past, isa, threads)
+    if y is not images:
+        images[...] = y
+
+
+def _convolve_images(
+    weight: TiledWeight,
+    channels: Channels,
+    window: Window,
+    x: Array,
+    y: Array,
+    past: bool,
+    isa: Isa,
+    threads: int,
+) -> None:
+    """Those that share tables."""
     target = Target.of(y)
     window, in_hw = _flattened(window, (x.shape[2], x.shape[3]))
-    plane = in_hw[0] * in_hw[1]
     cached = weight.values.nbytes + weight.indices.nbytes < _CACHED_WEIGHT_BYTES
     sums = 0 if cached else _SUMS_BYTES
-    lines = target.in_line and address(y) % LINE_BYTES == y.strides[1] % LINE_BYTES == 0
-    past = lines and y.nbytes >= _PAST_BYTES
     plan = _plan(
         window, in_hw, target, channels, weight.shape, weight.rows, sums, past, isa, threads
     )
     values, indices = address(weight.values), address(weight.indices)
     pointers, pointer_stride = address(weight.pointers), weight.pointers.strides[0]
-    x_at, x_plane, y_at, y_plane = address(x), 4 * plane, address(y), y.strides[1]
+    x_at, x_plane, y_at, y_plane = address(x), x.strides[1], address(y), y.strides[1]
     taps, k_tiles = len(window.taps), weight.k_tiles
 
     def run(share: _Share) -> None:
@@ -86,8 +110,18 @@ def convolve(
                 )  # fmt: skip
 
     run_parts(run, plan)
-    if y is not images:
-        images[...] = y
+
+
+def _images_together(pixels: int, isa: Isa) -> int:
+    """Images of so many output pixels that share tables, if possible whole vectors."""
+    most, whole = max(1, _PIXELS // pixels), isa.lanes // math.gcd(pixels, isa.lanes)
+    return most // whole * whole or most
+
+
+def _can_pass(images: Array) -> bool:
+    """Whether every channel of every image is whole lines."""
+    lines = all(offset % LINE_BYTES == 0 for offset in (address(images), images.strides[1]))
+    return lines and Target.of(images).in_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +150,7 @@ class _Share:
     steps: tuple[_Step, ...]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
 def _plan(
     window: Window,
     in_hw: tuple[int, int],
