@@ -208,6 +208,7 @@ class _Writer(TileWriter):
                         here = e.add(near, part * e.vector_bytes)
                         vector = e.load_masked(here, masks[part], vector)
                     vectors.append(vector)
+                e.prefetch(e.add(at[0], self.row_bytes))
                 e.store_masked(_every(e, vectors), at[1], writes)
                 return [e.add(at[0], "%x_plane"), e.add(at[1], self.row_bytes)]
 
