@@ -247,7 +247,8 @@ def _spacing(
     P = fold_pass(config, registers, reads, slots)
     gained = max(0, P - fold_pass(config, registers, next_reads, next_slots))
     lag = row_delay(config, registers, slots) - row_delay(config, registers, next_slots)
-    busy = n * ws_entry(config, registers, slots) + (R - 1) * lag
+    blocks = _ceil(registers[_M], config[_ACT_VALUES])
+    busy = max(n * ws_entry(config, registers, slots), ir * blocks) + (R - 1) * lag
     last_step = max(busy, turn_cycles(config, registers) + ir * next_reads)
     return max(
         (steps - 1) * P + last_step,

@@ -262,7 +262,8 @@ module stce_sequencer #(
   endfunction
 
   span_t                       reads_q, step_time, next_time, gained, owed_q, delay, next_delay;
-  span_t                       new_delay, shift, shift_q, tail_os, tail_ws, tail_q;
+  span_t                       new_delay, taking, working, shift, shift_q;
+  span_t                       tail_os, tail_ws, tail_q;
   logic signed [TimeBits+15:0] lag, lag_q;
   logic [4:0]                  next_cycles, new_next_slots;
   logic                        next_narrow, new_narrow, next_known, pay;
@@ -273,15 +274,19 @@ module stce_sequencer #(
   assign delay       = row_delay(cycles_q);
   assign next_delay  = row_delay(next_cycles);
   assign next_known  = plan_ready_i[!parity_q];
-  assign step_time   = longer(span_t'(bank_i.n) * span_t'(cycles_q), reads_q);
+  assign step_time   = longer(working, reads_q);
   assign next_time   = longer(span_t'(bank_i.n) * span_t'(next_cycles),
                               step_reads(parity_q ? plan_count_i[RowBits:0]
                                                   : plan_count_i[2*RowBits+1:RowBits+1]));
   assign gained      = step_time > next_time ? step_time - next_time : '0;
   assign pay         = owed_q != '0 && next_known;
 
-  // Rows below are longer behind in a wider column tile.
-  assign shift      = last_q ? ((delay - next_delay) << RowBits) - (delay - next_delay) : '0;
+  // Rows below are longer behind in a wider column tile: they begin with a narrower one so much sooner,
+  // and take its values before.
+  assign taking     = span_t'(records_i) << two;
+  assign working    = span_t'(bank_i.n) * span_t'(cycles_q);
+  assign shift      = last_q ? ((delay - next_delay) << RowBits) - (delay - next_delay)
+                             + (taking > working ? taking - working : '0) : '0;
   assign step_ready = !reading_on_i;
   assign lag        = pay ? lag_q + $signed({16'd0, gained}) : lag_q;
   assign sums_ready = lag <= 1 && owed_q <= span_t'(pay);
@@ -309,7 +314,7 @@ module stce_sequencer #(
   assign tail_os = span_t'(Rows + Cols - 2 + MulLatency + AddLatency) + chain;
   assign tail_ws = (delay << RowBits) + span_t'(cosparse_pkg::PartialSumWriteCycles)
                  + span_t'(slots_q) + span_t'(Cols + MulLatency - 2)
-                 - span_t'(bank_i.n) * span_t'(cycles_q);
+                 - working;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

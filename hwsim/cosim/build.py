@@ -117,6 +117,7 @@ def _verilate(design: Design, tools: Toolchain, model: Path) -> None:
     command = [
         *(tools.verilator, "--cc", "--exe", "-Mdir", model, "--prefix", "Vtop", "-o", _PROGRAM),
         *("--top-module", design.top, "--timescale", "1ns/1ps", "-O3", "-Wno-fatal"),
+        "-Werror-USERFATAL",  # the checks of parameters stay errors
         *("--quiet-stats", "--assert" if design.assertions else "--no-assert"),
         *(f"-G{name}={value}" for name, value in design.parameters.items()),
         *_coverage_options(design),

@@ -50,6 +50,8 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
     """
     place = _writable(folder()) / name
     with _locked(place.with_name(f"{name}.lock")):
+        if place.is_file():
+            place.unlink()
         if _is_damaged(place):
             shutil.rmtree(place)
         if not place.is_dir():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from cosparse.spec.errors import RunError
+from cosparse.spec.errors import InputError, RunError
 
 from . import bench
 from .build import COVERAGE, Build, build
@@ -34,10 +34,13 @@ class Outcome:
 def simulate(design: Design, module: str, *, vcd: Path | None = None, **options: Any) -> Outcome:
     """Build a design and run the bench `module` on it; see `run`.
 
-    The waves go to `vcd`, or to the file that the environment variable COSPARSE_RTL_VCD names.
+    The waves go to `vcd`, or to the file that the environment variable COSPARSE_RTL_VCD names; raises
+    InputError where its folder is missing.
     """
     named = os.environ.get(VCD)
     waves = vcd or (Path(named) if named else None)
+    if waves and not waves.resolve().parent.is_dir():
+        raise InputError(f"waves: expected a file in a folder that exists, got '{waves}'")
     if waves:
         return run(build(replace(design, trace=True)), module, vcd=waves, **options)
     return run(build(design), module, **options)

@@ -11,16 +11,17 @@ from .work import Work
 class FoldPlan:
     """One fold of one column tile, on an array of `rows` rows.
 
-    slots: occupied by one step (Ir tokens). entry_cycles: n * S, of a step on the array.
-    read_cycles: of a step at the feeder; turn_cycles: until it may read the first step of another
-    fold. steps: ceil(tokens / Ir). weight_cycles: load of the pairs. row_delay: d, a row of the array
-    begins a step so much later than the row above it.
+    slots: occupied by one step (Ir tokens). entry_cycles: n * S, of a step on the array. take_cycles:
+    in which a row takes its values of a step. read_cycles: of a step at the feeder; turn_cycles: until
+    it may read the first step of another fold. steps: ceil(tokens / Ir). weight_cycles: load of the
+    pairs. row_delay: d, a row of the array begins a step so much later than the row above it.
     """
 
     rows: int
     slots: int
     n: int
     entry_cycles: int
+    take_cycles: int
     read_cycles: int
     turn_cycles: int
     steps: int
@@ -66,8 +67,12 @@ class FoldPlan:
         )
 
     def _rows_free(self, following: "FoldPlan") -> int:
-        """From the last step's start until no row is still busy when `following` comes to it."""
-        return self.entry_cycles + (self.rows - 1) * (self.row_delay - following.row_delay)
+        """From the last step's start until no row is still busy when `following` comes to it.
+
+        Rows below begin so much sooner with a narrower column tile, and take its values before.
+        """
+        sooner = (self.rows - 1) * (self.row_delay - following.row_delay)
+        return max(self.entry_cycles, self.take_cycles) + sooner
 
     def _sums_ready(self, following: "FoldPlan") -> int:
         """Until no step of a faster `following` fold reads its partial sums before they are written."""
@@ -101,6 +106,7 @@ def _plan(walk: Walk, fold: Fold, columns: int) -> FoldPlan:
         slots=slots,
         n=walk.n,
         entry_cycles=walk.n * slot_cycles,
+        take_cycles=walk.ir * blocks,
         read_cycles=walk.ir * reads,
         turn_cycles=min(config.rows, blocks) - 1,
         steps=ceil_div(walk.tokens, walk.ir),

@@ -27,7 +27,7 @@ module axi_dram #(
   /// 0: the DRAM model.
   input  logic [7:0]            stall_i,
   input  logic [31:0]           seed_i,
-  /// A burst with this byte answers SLVERR.
+  /// A burst with this byte answers SLVERR, or DECERR where bit 6 of its address is 1.
   input  logic [39:0]           fault_i,
   /// Address bits that the memory decodes.
   input  logic [39:0]           address_mask_i,
@@ -95,7 +95,7 @@ module axi_dram #(
   function automatic logic [1:0] response(burst_t burst);
     longint unsigned fault = 64'(fault_i);
     return fault >= burst.address && fault < burst.address + 64'(burst.beats * AxiBytes) ?
-        2'b10 : 2'b00;
+        {1'b1, fault_i[6]} : 2'b00;
   endfunction
 
   /// Cycle of the next read beat.

@@ -51,5 +51,5 @@ SHARDS: dict[str, tuple[Part, ...]] = {
     "units of rtl": files(*UNITS),
     "law": (campaign("tests.rtl.nightly", "--hours", str(HOURS)),),
     "coverage": (campaign("tests.rtl.coverage", "--hours", str(HOURS)),),
-    "mutation": (campaign("tests.rtl.mutation", "--write"),),
+    "mutation": (campaign("tests.rtl.mutation", "--write", "--hours", str(HOURS)),),
 }

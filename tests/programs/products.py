@@ -58,14 +58,19 @@ def _write(
     return [blocks["acc"]]
 
 
-def _shape(rng: Random, config: AcceleratorConfig) -> tuple[dict[str, int], int]:
-    """Registers of a legal MATMUL, and the alignment of its segment table (0: none)."""
+def _shape(
+    rng: Random, config: AcceleratorConfig, groups: tuple[tuple[int, int], ...] = _PACKED
+) -> tuple[dict[str, int], int]:
+    """Registers of a legal MATMUL, and the alignment of its segment table (0: none).
+
+    groups: (n, m) of packed weights; those that do not fit the configuration are left out.
+    """
     kind = rng.choice(("dense", "dense", "packed", "packed", "packed", "table", "column"))
     walk = _walk(rng, config) if rng.random() < 0.65 else _matrix(rng, config)
     ws = kind in ("dense", "packed") and rng.random() < 0.5
     registers = {
         **walk,
-        **_group(rng, config, kind == "packed"),
+        **_group(rng, config, groups if kind == "packed" else None),
         **_interleave(rng, config),
         "flow": Flow.WS if ws else Flow.OS,
         "lhs": Lhs.COLUMN if kind == "column" else Lhs.ROW,
@@ -111,9 +116,12 @@ def _walk(rng: Random, config: AcceleratorConfig) -> dict[str, int]:
     return registers
 
 
-def _group(rng: Random, config: AcceleratorConfig, packed: bool) -> dict[str, int]:
-    if packed:
-        fits = [(n, m) for n, m in _PACKED if m <= config.group_max and n <= config.n_max]
+def _group(
+    rng: Random, config: AcceleratorConfig, groups: tuple[tuple[int, int], ...] | None
+) -> dict[str, int]:
+    """groups: (n, m) of packed weights; None for weights that are not."""
+    if groups is not None:
+        fits = [(n, m) for n, m in groups if m <= config.group_max and n <= config.n_max]
         n, m = rng.choice(fits)
         return {"n": n, "m": m}
     m = rng.choice([m for m in (1, 2, 4, 8, 16) if m <= config.n_max])

@@ -5,6 +5,7 @@ A case is made from its seed and a configuration only, so that a failing one is 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -83,9 +84,11 @@ def random_case(
 ) -> Case:
     """A case. fixed: registers (and accumulate) with a value of their own.
 
-    shape: what draws the registers.
+    shape: what draws the registers; with n and m fixed, of packed weights with these only.
     """
     rng = Random(seed)
+    if {"n", "m"} <= set(fixed) and shape is products._shape:
+        shape = partial(shape, groups=((fixed["n"], fixed["m"]),))
     while True:
         registers, alignment = shape(rng, config)
         if _fits(rng, registers) and all(

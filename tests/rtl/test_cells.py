@@ -7,7 +7,7 @@ from hwsim import cosim
 
 @pytest.mark.parametrize(
     ("cell", "parameters", "capacity"),
-    [("fifo", {"Depth": 1}, 1), ("skid_buffer", {}, 2)],
+    [("fifo", {"Depth": 1}, 1), ("fifo", {"Depth": 3}, 3), ("skid_buffer", {}, 2)],
 )
 def test_streams_keep_every_word_in_order(cell, parameters, capacity):
     arguments = {"cycles": 3000, "capacity": capacity}

@@ -1,6 +1,7 @@
 """The build-and-run helper: sources, cache, missing tools, failures, waves."""
 
 import importlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,9 @@ def test_a_damaged_build_is_made_again(tmp_path, monkeypatch):
     cache.kept("model", make)
     cache.kept("model", make)
     assert len(made) == 5 and program.exists()
+    shutil.rmtree(program.parent)
+    program.parent.write_text("no folder")
+    assert cache.kept("model", make).is_dir()
 
 
 @pytest.mark.parametrize("text", ["", "#!/bin/sh\nkill -SEGV $$\n"])
@@ -204,3 +208,23 @@ def test_waves_on_demand(tmp_path, monkeypatch):
     monkeypatch.setenv("COSPARSE_RTL_VCD", str(tmp_path / "waves.vcd"))
     cosim.simulate(RAM, "ram_bench", arguments={"cycles": 20, "shared": True, "side": False})
     assert "$var" in Path(tmp_path / "waves.vcd").read_text()
+
+
+def test_waves_in_a_folder_that_is_missing_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("COSPARSE_RTL_VCD", str(tmp_path / "missing" / "waves.vcd"))
+    with pytest.raises(InputError, match="waves: expected a file in a folder that exists"):
+        cosim.simulate(RAM, "ram_bench", arguments={"cycles": 20})
+
+
+@pytest.mark.parametrize(
+    ("top", "parameters", "said"),
+    [
+        ("stce", {"Rows": 3}, "Rows and Cols must be powers of two"),
+        ("fp32_add", {"Latency": 0}, "Latency must be 1 to 4"),
+        ("fp32_add", {"Latency": 9}, "Latency must be 1 to 4"),
+        ("dma", {"AxiBytes": 5}, "AxiBytes: expected 4, 8 or 16"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(top, parameters, said):
+    with pytest.raises(RunError, match=said):
+        cosim.build(cosim.Design(top, parameters))

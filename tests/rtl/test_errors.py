@@ -137,7 +137,7 @@ FAULTS = [
           listed(*LOADS, transfer(Op.STORE, 0x1F00)),
           Error.ADDRESS, 0x1FC0, may_write=(0x1F00, 0x1FC0), window_last=0x1FBF),
     Fault("a read that answers SLVERR", Unit.DMA, listed(*LOADS), Error.BUS, 128, fault=128 + 60),
-    Fault("a write that answers SLVERR", Unit.DMA,
+    Fault("a write that answers DECERR", Unit.DMA,
           listed(*bank(), transfer(Op.STORE, 0x800)),
           Error.BUS, 0x840, may_write=(0x800, 0x900), fault=0x840),
     *(

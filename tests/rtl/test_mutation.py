@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -234,6 +235,16 @@ def test_tests_that_fail_without_a_mutation_are_refused(small, tmp_path, monkeyp
     monkeypatch.setattr(campaign, "run", lambda *_: campaign.Run(1, "FAILED tests/x.py::y", 0.0))
     with pytest.raises(RuntimeError, match="skids fails without a mutation"):
         small(tmp_path, 1).run(lambda _: None)
+
+
+def test_a_campaign_ends_in_time_and_goes_on(small, tmp_path, monkeypatch):
+    outcomes = iter([0, 0, 0, 0, 1, 1])  # twice without a mutation; twice, then the two mutants
+    output = "FAILED tests/rtl/test_cells.py::test_it - no"
+    monkeypatch.setattr(campaign, "run", lambda *_: campaign.Run(next(outcomes), output, 0.0))
+    with pytest.raises(campaign.OutOfTimeError, match="skids: 2 mutants are left"):
+        replace(small(tmp_path, 2), hours=0).run(lambda _: None)
+    drawn, ledger = small(tmp_path, 2).run(lambda _: None)
+    assert [ledger.final_outcome(mutant.key) for mutant in drawn] == ["killed", "killed"]
 
 
 @pytest.mark.parametrize("words", ["No space left on device", "fatal error: Killed signal"])

@@ -71,7 +71,7 @@ def small_window(rng: Random, work: Job) -> Fault:
 
 
 def bus_error(rng: Random, work: Job) -> Fault:
-    """One burst answers SLVERR, on the DRAM model or on a memory that waits."""
+    """One burst answers SLVERR or DECERR, on the DRAM model or on a memory that waits."""
     config, program, image = work
     burst = rng.choice(engine.run(program, config).bursts)
     stall = rng.choice((0, 100))

@@ -33,6 +33,8 @@ ARRAYS = {
                                "mul_latency": 1, "interleave": 6, "act_values_per_row_cycle": 4},
     "one weight": {"rows": 8, "cols": 2, "group_max": 8, "n_max": 1, "add_latency": 2,
                    "mul_latency": 2, "interleave": 16, "act_values_per_row_cycle": 2},
+    "groups of sixteen words": {"rows": 4, "cols": 4, "group_max": 16, "n_max": 4, "add_latency": 3,
+                                "mul_latency": 2, "interleave": 6, "act_values_per_row_cycle": 1},
 }  # fmt: skip
 CONFIGS = {
     **{name: {"preset": name} for name in ("sat-4x4", "sat-8x8")},
@@ -79,6 +81,22 @@ def test_a_tile_that_is_read_in_one_cycle(name):
 def test_rows_without_a_group_take_zeros_for_infinities(name):
     """WS, groups as wide as a word: what a row would take instead is the group of the row above."""
     simulate(CONFIGS[name], range(6100, 6110), flow=1, m=4)
+
+
+@pytest.mark.parametrize("name", ["sat-4x4"])
+def test_rows_take_their_values_before_a_narrower_column_tile(name):
+    """WS: rows below begin with the last column tile sooner than a step after the one before it."""
+    simulate(CONFIGS[name], (7001, 7012, 7060), n=3, m=8, packed=1, flow=1, ir=2)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("m", [8, 16])
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("name", ["sat-8x8", "odd interleave", "groups of sixteen words"])
+def test_any_n_before_a_narrower_column_tile(name, n, m):
+    config = AcceleratorConfig.from_mapping(CONFIGS[name])
+    if n <= config.n_max and m <= config.group_max:
+        simulate(CONFIGS[name], range(7000, 7100), n=n, m=m, packed=1, flow=1, ir=2)
 
 
 def test_two_of_sixteen():

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .campaign import Campaign
+from .campaign import Campaign, OutOfTimeError
 from .covers import COVERS, ROOT
 from .summary import SUMMARY, summarise, table, unexplained, write
 
@@ -12,7 +12,7 @@ from .summary import SUMMARY, summarise, table, unexplained, write
 def main() -> int:
     """Print the table by module and every survivor.
 
-    Returns 1 below the threshold and for a survivor that nobody has explained.
+    Returns 1 below the threshold, for a survivor that nobody has explained, and when time is over.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.rtl.mutation")
     parser.add_argument(
@@ -24,13 +24,23 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=ROOT / "results" / "mutation")
+    parser.add_argument("--hours", type=float, default=2.0, help="judge no mutant after that time")
     parser.add_argument("--threshold", type=float, default=0.95, help="least part that is killed")
     parser.add_argument("--write", action="store_true", help=f"write {SUMMARY.relative_to(ROOT)}")
     given = parser.parse_args()
     campaign = Campaign(
-        given.modules, given.seed, given.folder.resolve(), given.count, given.elaborated
+        given.modules,
+        given.seed,
+        given.folder.resolve(),
+        given.count,
+        given.elaborated,
+        hours=given.hours,
     )
-    drawn, ledger = campaign.run(lambda line: print(line, flush=True))
+    try:
+        drawn, ledger = campaign.run(lambda line: print(line, flush=True))
+    except OutOfTimeError as error:
+        print(f"{error}; the same command goes on")
+        return 1
     summary = summarise(drawn, ledger, given.seed)
     print(table(summary))
     if given.write:

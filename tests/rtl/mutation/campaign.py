@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,7 @@ class Campaign:
 
     count: mutants of each module that are chosen at run time, by default `plan.quota`.
     elaborated: mutants of each module that change what is elaborated. stages: in this order.
+    hours: no further mutant meets a test after that time; the same campaign goes on.
     """
 
     modules: Sequence[str]
@@ -61,6 +62,7 @@ class Campaign:
     count: int | None = None
     elaborated: int = 1
     stages: Sequence[Stage] = tuple(STAGES.values())
+    hours: float = 2.0
 
     @property
     def ledger(self) -> Path:
@@ -82,20 +84,24 @@ class Campaign:
 
     def run(self, say: Callable[[str], None] = print) -> tuple[list[Mutant], Ledger]:
         """Judge every mutant; returns them, and what is known. Raises RuntimeError when a test fails
-        without a mutation.
+        without a mutation, OutOfTimeError where `hours` are over before the end.
         """
-        ledger = Ledger(self.ledger)
+        ledger, end = Ledger(self.ledger), time.monotonic() + 3600 * self.hours
         while True:
             drawn = self.draw(ledger)
             try:
                 for stage in self.stages:
-                    _Stage(stage, self.folder, drawn, ledger, say).run()
+                    _Stage(stage, self.folder, drawn, ledger, say, end).run()
             except _UnbuildableError as error:
                 for mutant in error.mutants:
                     say(f"does not elaborate: {mutant}")
                     ledger.add(_verdict(mutant, error.stage, "stillborn", "", 0.0))
             else:
                 return drawn, ledger
+
+
+class OutOfTimeError(Exception):
+    """The time of a campaign is over, mutants are left; the ledger has what was judged."""
 
 
 class _UnbuildableError(Exception):
@@ -108,32 +114,39 @@ class _UnbuildableError(Exception):
 
 @dataclass(frozen=True)
 class _Stage:
-    """One stage of a campaign."""
+    """One stage of a campaign. end: by time.monotonic."""
 
     stage: Stage
     folder: Path
     drawn: Sequence[Mutant]
     ledger: Ledger
     say: Callable[[str], None]
+    end: float
 
     def run(self) -> None:
         pending = [mutant for mutant in self.drawn if self._is_pending(mutant)]
         if not pending:
             return
         if self.stage is EQUIVALENCE:
-            for mutant in pending:
+            for mutant in self._in_time(pending):
                 self._note(mutant, *equivalence.prove(mutant))
             return
         overlay = self.folder / "schema"
         numbers = self._write(overlay)
         own_seconds = self._without_mutation(overlay)
         limit = 4 * own_seconds + 20
-        for mutant in pending:
+        for mutant in self._in_time(pending):
             if mutant.key in numbers and not self.stage.plain:
                 done = self._pytest(overlay, self.folder / "models", numbers[mutant.key], limit)
             else:
                 done = self._by_itself(mutant, limit + BUILD_SECONDS)
             self._note(mutant, *_outcome(self.stage, mutant, done))
+
+    def _in_time(self, pending: Sequence[Mutant]) -> Iterator[Mutant]:
+        for number, mutant in enumerate(pending):
+            if time.monotonic() > self.end:
+                raise OutOfTimeError(f"{self.stage.name}: {len(pending) - number} mutants are left")
+            yield mutant
 
     def _is_pending(self, mutant: Mutant) -> bool:
         concerned = self.stage is EQUIVALENCE or self.stage.name in COVERS[mutant.module]
