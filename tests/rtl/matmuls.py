@@ -29,6 +29,7 @@ from tests.programs import products
 from tests.programs.image import TABLE_STEPS, TABLE_TAPS
 
 MOST_PRODUCTS = 6_000
+MOST_DRAWS = 100_000
 _SPECIAL_HALVES = (0x0000, 0x8000, 0x0001, 0x83FF, 0x7BFF, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 0xFFFF)
 _SPECIAL_SINGLES = (0, 0x80000000, 1, 0x807FFFFF, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7F800001)
 
@@ -89,7 +90,7 @@ def random_case(
     rng = Random(seed)
     if {"n", "m"} <= set(fixed) and shape is products._shape:
         shape = partial(shape, groups=((fixed["n"], fixed["m"]),))
-    while True:
+    for _ in range(MOST_DRAWS):
         registers, alignment = shape(rng, config)
         if _fits(rng, registers) and all(
             registers.get(name, value) == value for name, value in fixed.items()
@@ -97,6 +98,8 @@ def random_case(
             args = _place(rng, config, registers, alignment)
             if args is not None:
                 break
+    else:
+        raise ValueError(f"seed {seed}: no MATMUL of {config.name} has {fixed}")
     args["accumulate"] = fixed.get("accumulate", int(rng.random() < 0.35))
     return make_case(seed, config, registers, args, alignment, contents)
 

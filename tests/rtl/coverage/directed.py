@@ -48,7 +48,7 @@ def shape(rng: Random, config: AcceleratorConfig, way: Way) -> tuple[dict[str, i
     packed, table, ws = ":" in way.pattern, way.pattern == "blocks", way.dataflow == "WS"
     registers = {
         **_walk(rng, config, way.phase),
-        **(_packed(way.pattern) if packed else products._group(rng, config, packed=False)),
+        **(_packed(way.pattern) if packed else products._group(rng, config, None)),
         **products._interleave(rng, config),
         "flow": Flow[way.dataflow],
         "lhs": Lhs.COLUMN if way.phase == "WU" else Lhs.ROW,
