@@ -40,6 +40,8 @@ PRODUCTS = {
     "dense WU": lambda rng: linear(rng, WU, 17, 12, 9),
     "a group that ends early": lambda rng: linear(rng, FF, 6, 10, 10, NM(2, 4)),
     "2:8 FF": lambda rng: linear(rng, FF, 11, 40, 20, NM(2, 8)),
+    "3:8 FF": lambda rng: linear(rng, FF, 11, 40, 21, NM(3, 8)),
+    "3:16 FF": lambda rng: linear(rng, FF, 7, 48, 21, NM(3, 16)),
     "2:4 BP": lambda rng: linear(rng, BP, 12, 16, 24, NM(2, 4)),
     "V:N:M": lambda rng: linear(rng, FF, 7, 32, 16, VNM(4, 2, 4)),
     "blocks FF": lambda rng: linear(rng, FF, 7, 32, 24, Block(8, 8, 0.4)),
