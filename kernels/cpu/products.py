@@ -136,13 +136,14 @@ def conv2d_input_gradient(
     dy, geometry = check_input_gradient(weight.layout, channels_first(dy), in_hw, *steps)
     lanes = _lanes(weight.layout)
     dx = lent_images(len(dy), lanes, in_hw)
-    windows = gradient_windows(geometry) if weight.finite else ()
-    if sum(prod(window.out_hw) for _, window in windows) < prod(in_hw):
-        dx[...] = 0
     if weight.finite:
+        windows = gradient_windows(geometry)
+        if sum(prod(window.out_hw) for _, window in windows) < prod(in_hw):
+            dx[...] = 0
         for inputs, window in windows:
             _convolve(weight, window, dy, dx[:, :, *inputs], threads)
         return dx
+    dx[...] = 0
     part = np.empty((len(dy), lanes, *geometry.out_hw), np.float32)
     for inputs, outputs, window in tap_windows(geometry):  # padding times infinity is NaN
         _convolve(weight, window, dy, part, threads)
